@@ -1,0 +1,132 @@
+"""The probe's calibration: pixel size, and where the image lies on the tracked tool."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tusrec import poses
+from tusrec.errors import InputError
+
+SCALE_LABEL = "scaling_from_pixel_to_mm"
+RIGID_LABEL = "spatial_calibration_from_image_coordinate_system_to_tracking_tool_coordinate_system"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pixel -> image mm -> tool.
+
+    scale: (4, 4) float64, image mm = scale @ (x, y, 0, 1), x and y counted from 1.
+    T_tool_from_image: (4, 4) float64, rigid, mm.
+    """
+
+    scale: NDArray[np.float64]
+    T_tool_from_image: NDArray[np.float64]
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Size of a pixel (x, y) in mm."""
+        return float(self.scale[0, 0]), float(self.scale[1, 1])
+
+
+def from_spacing(spacing_x: float, spacing_y: float) -> Calibration:
+    """Calibration of an untracked image whose pixels measure (spacing_x, spacing_y) mm.
+
+    Raises InputError if a spacing is not a positive number.
+    """
+    if not (np.isfinite([spacing_x, spacing_y]).all() and spacing_x > 0 and spacing_y > 0):
+        raise InputError(
+            f"pixel spacing: found {spacing_x} {spacing_y}, expected two positive numbers in mm"
+        )
+    return Calibration(np.diag([spacing_x, spacing_y, 1.0, 1.0]), np.eye(4))
+
+
+def from_image_to_probe(image_to_probe: NDArray[np.float64], source: str) -> Calibration:
+    """Calibration from PLUS's ImageToProbe (4, 4): 0-based pixel -> probe mm.
+
+    Raises InputError naming `source` if its in-plane axes are degenerate or not perpendicular, or
+    if a number is not finite.
+    """
+    spacing, T_tool_from_image = split_pixel_matrices(image_to_probe[None], source)
+    return Calibration(np.diag([*spacing, 1.0, 1.0]), T_tool_from_image[0])
+
+
+def split_pixel_matrices(
+    T_world_from_pixel: NDArray[np.float64], source: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PLUS's ImageToX (N, 4, 4), 0-based pixel -> mm, as pixel size and rigid T_x_from_image.
+
+    Gives spacing (2,) mm, that of the first matrix, and T_x_from_image (N, 4, 4). Pixels of this
+    project count from 1, so the image's mm origin lies one pixel before PLUS's. The third column
+    becomes the true normal of the image plane; PLUS leaves it free.
+    Raises InputError naming `source` if in-plane axes are degenerate or not perpendicular, or if
+    a number is not finite.
+    """
+    if not np.isfinite(T_world_from_pixel[:, :3, [0, 1, 3]]).all():
+        raise InputError(
+            f"{source}: found NaN or infinity, expected finite numbers; check the image calibration"
+        )
+    axes = T_world_from_pixel[:, :3, :2]
+    spacing = np.linalg.norm(axes, axis=1)
+    cosine = (axes[..., 0] * axes[..., 1]).sum(axis=1) / np.maximum(spacing.prod(axis=1), 1e-12)
+    if spacing.min() < 1e-6 or np.abs(cosine).max() > 0.1:
+        raise InputError(
+            f"{source}: pixel axes of length {spacing[0].round(6).tolist()} mm at cosine "
+            f"{cosine[0]:.3f}, expected two perpendicular axes; check the image calibration"
+        )
+    T_world_from_image = np.tile(np.eye(4), (len(axes), 1, 1))
+    T_world_from_image[:, :3, :2] = axes / spacing[:, None]
+    T_world_from_image[:, :3, 2] = np.cross(*np.moveaxis(T_world_from_image[:, :3, :2], 2, 0))
+    T_world_from_image = poses.project_to_rigid(T_world_from_image)
+    one_pixel = T_world_from_image[:, :3, :2] @ spacing[0]
+    T_world_from_image[:, :3, 3] = T_world_from_pixel[:, :3, 3] - one_pixel
+    return spacing[0], T_world_from_image
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read the challenge's `calib_matrix.csv`.
+
+    Ten lines: a label and four rows of the pixel-to-mm scale, a label and four rows of the rigid
+    image-to-tool matrix. Raises InputError for a missing file, too few lines, letters, NaN, a
+    scale that is not diagonal and positive, or a matrix that is not rigid.
+    """
+    rows = _read_rows(path)
+    scale, rigid = _matrix(rows, 1, path, SCALE_LABEL), _matrix(rows, 6, path, RIGID_LABEL)
+    if not np.allclose(scale, np.diag([scale[0, 0], scale[1, 1], 1.0, 1.0]), atol=1e-9):
+        raise InputError(
+            f"{path}: {SCALE_LABEL} is {scale.tolist()}, expected diag(sx, sy, 1, 1); "
+            "restore the file of the dataset"
+        )
+    if scale[0, 0] <= 0 or scale[1, 1] <= 0:
+        raise InputError(
+            f"{path}: {SCALE_LABEL} has pixel size {scale[0, 0]} x {scale[1, 1]} mm, expected "
+            "positive sizes; restore the file of the dataset"
+        )
+    poses.require_rigid(rigid, f"{path}: image-to-tool matrix")
+    return Calibration(scale, rigid)
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot read the calibration ({error}); pass --calib") from error
+    if len(rows) < 10:
+        raise InputError(
+            f"{path}: found {len(rows)} lines, expected 10 (a label and 4 rows, twice); "
+            "restore the file of the dataset"
+        )
+    return rows
+
+
+def _matrix(rows: list[list[str]], start: int, path: Path, label: str) -> NDArray[np.float64]:
+    try:
+        matrix = np.array([[float(cell) for cell in row] for row in rows[start : start + 4]])
+    except ValueError as error:
+        raise InputError(f"{path}: {label}: {error}; expected 4 rows of 4 numbers") from error
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError(f"{path}: {label}: found {matrix.tolist()}, expected 4x4 finite numbers")
+    return matrix

@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tusrec.errors import OutputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends without an error.
+
+    The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
+    Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        _remove(partial)
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder` if need be; OutputError before any work is done if it takes no files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as indented JSON, atomically; NaN and infinity become null."""
+    with atomic_path(path) as partial:
+        text = json.dumps(_finite(content), indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    # HDF5 puts a page of detail into strerror.
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return OutputError(
+        f"{path}: cannot write ({reason}); free the disk, mend its permissions, or choose "
+        "another --output"
+    )
+
+
+def _remove(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:
+        # The folder itself cannot be read or written; that error is already on its way.
+        return

@@ -1,0 +1,111 @@
+"""HDF5 files read with every expected failure as one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tusrec.errors import InputError
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open for reading without file locks, which read-only and network mounts refuse.
+
+    Raises InputError if the file is missing, empty, truncated, or not HDF5, also when that shows
+    only while the block reads.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the dataset's folders against its layout")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def names(file: h5py.File) -> list[str]:
+    """What a file holds, in its own order; InputError if its table of contents is damaged."""
+    try:
+        return list(file.keys())
+    except RuntimeError as error:
+        raise _unreadable(Path(file.filename), error) from error
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Create or replace a file. A full disk is an OSError, also when it shows only on closing."""
+    file = h5py.File(path, "w", locking=False)
+    try:
+        yield file
+    except BaseException:
+        # What is still unwritten cannot be written either; the first failure says why.
+        with suppress(RuntimeError):
+            file.close()
+        raise
+    try:
+        file.close()
+    except RuntimeError as error:
+        raise OSError(" ".join(str(error).split())) from error
+
+
+def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset `name`; InputError naming the file and what it holds instead if it is absent.
+
+    Also InputError if the dataset's own description is damaged.
+    """
+    found = names(file)
+    try:
+        dataset = file.get(name)
+        readable = isinstance(dataset, h5py.Dataset) and dataset.dtype is not None
+    except (RuntimeError, ValueError) as error:  # what h5py raises for damage inside a file
+        raise _unreadable(Path(file.filename), error) from error
+    if not readable:
+        raise InputError(
+            f"{file.filename}: no dataset '{name}', found {sorted(found)[:8]}; "
+            "check that this is the right file"
+        )
+    return dataset
+
+
+def require(
+    dataset: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], expected: str
+) -> None:
+    """Raise InputError unless dtype.kind is in `kinds` and the shape fits (None fits any)."""
+    found = dataset.shape or ()  # None for a dataset that holds nothing
+    fits = len(found) == len(shape) and all(
+        want is None or have == want for have, want in zip(found, shape, strict=True)
+    )
+    if dataset.dtype.kind not in kinds or not fits:
+        raise InputError(
+            f"{dataset.file.filename}: dataset '{dataset.name.lstrip('/')}' is "
+            f"{found} {dataset.dtype}, expected {expected}"
+        )
+
+
+def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
+    """All of a dataset as a numpy array."""
+    return np.asarray(dataset[()])
+
+
+class Hdf5Frames:
+    """Frames (N, H, W) uint8 of an open HDF5 dataset, read slice by slice."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.shape: tuple[int, ...] = dataset.shape
+
+    def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
+        return np.asarray(self._dataset[key], np.uint8)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{path}: not a readable HDF5 file of {path.stat().st_size} bytes ({reason}); "
+        "copy it again from its source"
+    )

@@ -1,0 +1,204 @@
+"""Finds the scans of an input: the challenge's folder layouts, or single files.
+
+Challenge layouts (both years; a 2024 scan is a sweep, a 2025 scan a rotation):
+  train       frames_transfs/SUBJECT/SCAN.h5 (frames and tforms), landmarks/, calib_matrix.csv
+  validation  frames/SUBJECT/SCAN.h5, transfs/SUBJECT/SCAN.h5 (may be absent), landmarks/,
+              calib_matrix.csv, dataset_keys.h5 whose keys name the scans
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tusrec.calibration import Calibration, from_spacing, read_calibration
+from tusrec.dicom import DicomScan, is_dicom
+from tusrec.errors import InputError
+from tusrec.hdf5 import names, open_hdf5
+from tusrec.protocols import protocol_of
+from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
+from tusrec.sequences import SequenceScan, is_sequence
+
+IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
+KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
+CALIBRATION_FILE = "calib_matrix.csv"
+KEYS_FILE = "dataset_keys.h5"
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What a user may say about an input that its files do not.
+
+    calibration: a calib_matrix.csv to use instead of the dataset's own.
+    image_to_probe: PLUS's ImageToProbe as a calibration, for sequence metafiles.
+    spacing: (x, y) pixel size in mm, where no file gives one.
+    """
+
+    calibration: Path | None = None
+    image_to_probe: Calibration | None = None
+    spacing: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The scans of an input, in the order in which results are listed."""
+
+    layout: str
+    scans: list[ScanSource]
+
+
+def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
+    """The scans of a dataset folder, a folder of files, or one file.
+
+    Raises InputError if nothing is there, or if the dataset's calibration or list of keys is
+    unusable. A single bad scan is listed all the same and fails when it is opened.
+    """
+    options = options or InputOptions()
+    if path.is_file():
+        return Dataset(f"single file {path.name}", [_single(path, options)])
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; mount the data there or pass --input")
+    root = _dataset_root(path)
+    if root is None:
+        return _loose_files(path, options)
+    calibration = _dataset_calibration(root, options)
+    if (root / "frames_transfs").is_dir():
+        return _named_layout("train", list(_train_scans(root, calibration)))
+    return _named_layout("validation", list(_validation_scans(root, calibration)))
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "frames").is_dir() or (folder / "frames_transfs").is_dir()
+
+
+def _dataset_root(path: Path) -> Path | None:
+    """`path`, or its only subfolder that is a dataset: archives unpack into a folder."""
+    if _is_dataset(path):
+        return path
+    inside = [folder for folder in path.iterdir() if folder.is_dir() and _is_dataset(folder)]
+    if len(inside) > 1:
+        names = ", ".join(sorted(folder.name for folder in inside))
+        raise InputError(
+            f"{path}: holds several datasets ({names}), expected one; pass one of them"
+        )
+    return inside[0] if inside else None
+
+
+def _dataset_calibration(root: Path, options: InputOptions) -> Calibration:
+    return read_calibration(options.calibration or root / CALIBRATION_FILE)
+
+
+def _named_layout(kind: str, scans: list[ScanSource]) -> Dataset:
+    if not scans:
+        raise InputError(f"no scans found in the {kind} layout, expected SUBJECT/SCAN.h5 files")
+    sweeps = sum("-" in protocol_of(scan.key) for scan in scans)
+    year = 2024 if 2 * sweeps > len(scans) else 2025
+    return Dataset(f"TUS-REC{year} {kind}", scans)
+
+
+def _train_scans(root: Path, calibration: Calibration) -> Iterator[ScanSource]:
+    for file in sorted((root / "frames_transfs").glob("*/*.h5")):
+        yield _challenge_scan(root, file, calibration)
+
+
+def _validation_scans(root: Path, calibration: Calibration) -> Iterator[ScanSource]:
+    for key in _dataset_keys(root):
+        match = KEY.fullmatch(key)
+        if match is None:
+            yield UnusableScan(
+                key,
+                f"{root / KEYS_FILE}: key {key!r} is not a scan of this dataset, expected "
+                "sub<digits>__<scan name>; mend the key",
+            )
+            continue
+        file = root / "frames" / match[1] / f"{match[2]}.h5"
+        yield _challenge_scan(root, file, calibration)
+
+
+def _dataset_keys(root: Path) -> list[str]:
+    """The keys in the file's own order, which is the organisers'; without the file, all scans."""
+    if (root / KEYS_FILE).exists():
+        with open_hdf5(root / KEYS_FILE) as file:
+            return names(file)
+    files = sorted((root / "frames").glob("*/*.h5"))
+    return [f"sub{file.parent.name}__{file.stem}" for file in files]
+
+
+def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan:
+    """The scan of a dataset whose frames are in root/frames or root/frames_transfs."""
+    subject, name = file.parent.name, file.stem
+    together = file.parent.parent.name == "frames_transfs"
+    poses = file if together else root / "transfs" / subject / file.name
+    landmarks = root / "landmarks"
+    return Hdf5Scan(
+        key=f"sub{subject}__{name}",
+        frames_path=file,
+        calibration=calibration,
+        poses_path=poses if together or poses.exists() else None,
+        landmarks_path=landmarks / f"landmark_{subject:0>3}.h5" if landmarks.is_dir() else None,
+        image_size=IMAGE_SIZE,
+    )
+
+
+def _loose_files(folder: Path, options: InputOptions) -> Dataset:
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_scan_file(file)]
+    if not files:
+        raise InputError(
+            f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
+            "or .h5, .mha or DICOM files; pass the dataset's folder as --input"
+        )
+    return Dataset("folder of files", [_listed(file, options) for file in files])
+
+
+def _listed(file: Path, options: InputOptions) -> ScanSource:
+    """A file's scan; one that cannot be listed says so when it is opened, like any bad scan."""
+    try:
+        return _single(file, options)
+    except InputError as error:
+        return UnusableScan(file.stem, str(error))
+
+
+def _is_scan_file(file: Path) -> bool:
+    if file.name == KEYS_FILE:
+        return False
+    return file.suffix == ".h5" or is_sequence(file) or is_dicom(file)
+
+
+def _single(file: Path, options: InputOptions) -> ScanSource:
+    if file.suffix == ".h5":
+        return _single_hdf5(file, options)
+    if is_dicom(file):
+        return DicomScan(file.stem, file, options.spacing)
+    if file.suffix in {".mha", ".mhd"}:
+        return SequenceScan(
+            file.name.removesuffix(".mha").removesuffix(".igs"),
+            file,
+            options.image_to_probe,
+            options.spacing,
+        )
+    raise InputError(
+        f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder"
+    )
+
+
+def _single_hdf5(file: Path, options: InputOptions) -> Hdf5Scan:
+    """A lone file; inside a challenge dataset it keeps that dataset's poses and landmarks."""
+    roots = [folder for folder in file.resolve().parents[2:3] if _is_dataset(folder)]
+    calibration = _single_calibration(file, roots, options)
+    if roots:
+        return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
+    with open_hdf5(file) as content:
+        poses = file if "tforms" in names(content) else None
+    return Hdf5Scan(file.stem, file, calibration, poses)
+
+
+def _single_calibration(file: Path, roots: list[Path], options: InputOptions) -> Calibration:
+    if options.spacing:
+        return from_spacing(*options.spacing)
+    found = [folder / CALIBRATION_FILE for folder in [file.parent, *roots]]
+    paths = [options.calibration] if options.calibration else [p for p in found if p.exists()]
+    if not paths:
+        raise InputError(
+            f"{file}: no {CALIBRATION_FILE} beside it; pass --calib FILE or --spacing X Y (mm)"
+        )
+    return read_calibration(paths[0])

@@ -1,0 +1,134 @@
+"""A scan and the places it can come from. Opening one checks everything about it."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tusrec import poses
+from tusrec.calibration import Calibration
+from tusrec.displacements import check_landmarks
+from tusrec.errors import InputError
+from tusrec.frames import Frames
+from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5, read_array, require
+from tusrec.metrics import Motion
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Everything known of a scan.
+
+    frames: (N, H, W) uint8, N >= 2.
+    landmarks: (L, 3) int: frame from 0, x from 1, y from 1; L is 0 where none are given.
+    T_camera_from_tool: (N, 4, 4) float64 tracked poses, or None where there is no truth.
+    """
+
+    key: str
+    frames: Frames
+    calibration: Calibration
+    landmarks: NDArray[np.integer]
+    T_camera_from_tool: NDArray[np.float64] | None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.frames.shape[1], self.frames.shape[2]
+
+    def true_motion(self) -> Motion | None:
+        """Global and local transforms of the tracked poses, or None where there is no truth."""
+        if self.T_camera_from_tool is None:
+            return None
+        T_tool_from_image = self.calibration.T_tool_from_image
+        return Motion(
+            poses.relative_to_first(self.T_camera_from_tool, T_tool_from_image),
+            poses.relative_to_previous(self.T_camera_from_tool, T_tool_from_image),
+        )
+
+
+class ScanSource(Protocol):
+    """Where a scan comes from; cheap to make, list, and send to another process."""
+
+    @property
+    def key(self) -> str:
+        """The scan's name, which also names its result."""
+        ...
+
+    def open(self) -> AbstractContextManager[Scan]:
+        """A context manager that gives the checked scan; InputError if anything is wrong."""
+        ...
+
+
+@dataclass(frozen=True)
+class UnusableScan:
+    """A scan that is named but cannot be opened; it says why when it is tried."""
+
+    key: str
+    reason: str
+
+    @contextmanager
+    def open(self) -> Iterator[Scan]:
+        """Raise InputError with the reason."""
+        raise InputError(self.reason)
+        yield
+
+
+@dataclass(frozen=True)
+class Hdf5Scan:
+    """A scan in the challenge's HDF5 files.
+
+    poses_path and landmarks_path are None where the dataset has no such folder. image_size
+    (height, width) is required of the frames; None takes any.
+    """
+
+    key: str
+    frames_path: Path
+    calibration: Calibration
+    poses_path: Path | None = None
+    landmarks_path: Path | None = None
+    image_size: tuple[int, int] | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Scan]:
+        """The checked scan; its frames are readable inside the block only."""
+        with open_hdf5(self.frames_path) as file:
+            frames = _frames(find_dataset(file, "frames"), self.image_size)
+            landmarks = self._landmarks(frames.shape)
+            yield Scan(self.key, frames, self.calibration, landmarks, self._poses(frames.shape[0]))
+
+    def _landmarks(self, shape: tuple[int, ...]) -> NDArray[np.integer]:
+        if self.landmarks_path is None:
+            return np.empty((0, 3), np.int64)
+        name = self.key.rsplit("__", 1)[-1]
+        with open_hdf5(self.landmarks_path) as file:
+            dataset = find_dataset(file, name)
+            require(dataset, "iu", (None, 3), "(landmarks, 3) integers: frame, x, y")
+            landmarks = read_array(dataset).astype(np.int64)
+        check_landmarks(landmarks, shape, f"{self.landmarks_path}: {name}")
+        return landmarks
+
+    def _poses(self, frames: int) -> NDArray[np.float64] | None:
+        if self.poses_path is None:
+            return None
+        with open_hdf5(self.poses_path) as file:
+            dataset = find_dataset(file, "tforms")
+            require(dataset, "f", (frames, 4, 4), f"({frames}, 4, 4) floats, one pose a frame")
+            tforms = read_array(dataset).astype(np.float64)
+        poses.require_rigid(tforms, f"{self.poses_path}: tforms")
+        return tforms
+
+
+def _frames(dataset: h5py.Dataset, image_size: tuple[int, int] | None) -> Frames:
+    height, width = image_size or (None, None)
+    size = f"{height}, {width}" if image_size else "height, width"
+    require(dataset, "u", (None, height, width), f"(frames, {size}) uint8")
+    if dataset.dtype != np.uint8 or dataset.shape[0] < 2 or 0 in dataset.shape:
+        raise InputError(
+            f"{dataset.file.filename}: dataset 'frames' is {tuple(dataset.shape)} {dataset.dtype}, "
+            f"expected at least 2 frames of ({size}) uint8"
+        )
+    return Hdf5Frames(dataset)

@@ -1,0 +1,53 @@
+"""Images that SimpleITK reads, as grey frames."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from tusrec.errors import InputError
+
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """All fields of the header, without reading pixels; InputError if SimpleITK cannot."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+
+
+def read_frames(path: Path) -> NDArray[np.uint8]:
+    """Frames (N, H, W) uint8, N >= 2; colour becomes grey. InputError for anything else."""
+    try:
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if pixels.ndim == 4 and pixels.shape[3] == 3:
+        pixels = (pixels @ LUMA).round().astype(pixels.dtype)
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[0] < 2:
+        raise InputError(
+            f"{path}: found {pixels.shape} {pixels.dtype}, expected at least 2 frames of "
+            "(height, width) uint8, grey or RGB"
+        )
+    return np.asarray(pixels, np.uint8)
+
+
+def _unreadable(path: Path, error: RuntimeError) -> InputError:
+    reason = _last_line(error) if path.is_file() else "no such file"
+    return InputError(
+        f"{path}: cannot read the image, which may be truncated ({reason}); export it again from "
+        "its source"
+    )
+
+
+def _last_line(error: RuntimeError) -> str:
+    """The end of ITK's message, without its `Reason:`, a stale errno such as "No such file"."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Reason:")]
+    return lines[-1] if lines else "no reason given"
