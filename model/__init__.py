@@ -1,0 +1,1 @@
+"""Frames in, relative poses with uncertainty out: networks, the classical estimator, weights."""
