@@ -1,0 +1,1 @@
+"""Measurements: times as ratios within one run, and peak memory."""

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Predictions against tracked truth: the challenge's four errors, its scores, and more."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.evaluation import Entry, evaluate_scan
+from pipeline.inputs import add_input_options, chosen, input_options
+from pipeline.tables import json_report, text_report
+from tusrec.errors import InputError, TusrecError
+from tusrec.files import write_json
+from tusrec.layouts import find_scans
+
+log = logging.getLogger("evaluate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 all scans evaluated, 2 something was missing or unusable."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = parser().parse_args(arguments)
+    try:
+        return run(options)
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate every scan that has truth, and print the table."""
+    dataset = find_scans(options.truth, input_options(options))
+    predictions = rows_by_folder(options.pred)
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for source in chosen(dataset.scans, options.scan):
+        try:
+            entries += evaluate_scan(source, predictions, options.mirror)
+        except InputError as error:
+            problems.append(str(error))
+    problems += dict.fromkeys(entry.message for entry in entries if entry.message)
+    for problem in problems:
+        log.error("error: %s", problem)
+    if entries:
+        sys.stdout.write(text_report(entries) + "\n")
+        if options.json:
+            write_json(options.json, json_report(entries))
+    return InputError.exit_code if problems else 0
+
+
+def rows_by_folder(folders: list[Path]) -> dict[str, Path]:
+    """A row's name for each folder: its last part, or all of it where two end alike."""
+    names = [folder.resolve().name for folder in folders]
+    return {
+        str(folder) if names.count(name) > 1 else name: folder
+        for name, folder in zip(names, folders, strict=True)
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; argparse exits with 2 when it is wrong."""
+    command = argparse.ArgumentParser(prog="evaluate.py", description=__doc__)
+    command.add_argument(
+        "--truth", type=Path, required=True, metavar="PATH", help="a dataset with tracked poses"
+    )
+    command.add_argument(
+        "--pred",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="folders that predict.py wrote; each is a row named after its folder",
+    )
+    command.add_argument(
+        "--mirror",
+        action="store_true",
+        help="add a row with the better of each scan's two elevational mirrors, which frames "
+        "alone cannot tell apart",
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there too")
+    add_input_options(command)
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""The estimator without weights: block matching in the plane, speckle decorrelation across it.
+
+Assumed, and nowhere learnt: B-mode images are log-compressed; speckle is
+`decorrelation.ELEVATIONAL_OVER_LATERAL` times as wide across the image as in it; motion goes on in
+the direction it has, and towards +z (`signs`), since two frames cannot tell a motion from its
+mirror image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model import block_matching, decorrelation, rigid_fit
+from model.block_matching import MARGIN, Grid, Patches
+from model.fusion import fuse_intervals
+from model.interface import LocalMotions
+from model.signs import choose_signs
+from model.speckle import Speckle, measure_speckle
+from tusrec import poses
+from tusrec.calibration import Calibration
+from tusrec.frames import Frames
+
+Array = NDArray[np.float64]
+
+INTERVALS = (1, 2, 3)  # .1-.4 mm a frame keeps correlation between .4 and .97 over these
+SLICE = 8  # frames read at a time; their spectra take some 40 MB each
+SPECKLE_SAMPLES = 8  # frames that speckle is measured on
+
+# Hand motion from one frame to the next: rotation in the plane, x, y; then z and its slopes.
+IN_PLANE_PRIOR_SD = np.array([np.radians(0.5), 0.3, 0.3])
+ELEVATION_PRIOR_SD = np.array([0.5, np.radians(0.25), np.radians(0.25)])
+# What is wrong with a pair whatever its interval: persistence of the image, dragged tissue.
+IN_PLANE_PAIR_SD = np.array([np.radians(0.1), 0.1, 0.1])
+ELEVATION_PAIR_SD = np.array([0.1, np.radians(0.2), np.radians(0.2)])
+SHIFT_FLOOR_MM = 0.03  # tissue is pressed and slides, so no patch is better than this
+SCALE_SD = 0.5  # share of elevational motion that ELEVATIONAL_OVER_LATERAL leaves open
+LEAST_HEIGHT = 0.05  # of a peak that says anything
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of frames one interval apart, n of them.
+
+    motion, information: (n, 3), (n, 3, 3) in the plane, as of `rigid_fit.fit_in_plane`.
+    correlation: (n, P) what is left of each patch's speckle; 0 where it shows none.
+    """
+
+    motion: Array
+    information: Array
+    correlation: Array
+
+
+class Classical:
+    """Block matching and speckle decorrelation; deterministic, for any probe and frame size.
+
+    The covariance is that of the fits (sample correlations, excess of the residuals, what is wrong
+    with a pair, hand motion as a prior), and out of the plane also SCALE_SD of the motion itself.
+    It takes the sign for granted.
+    """
+
+    name = "classical"
+    weights_sha256 = ""
+
+    def estimate(
+        self, frames: Frames, calibration: Calibration, device: torch.device
+    ) -> LocalMotions:
+        """Local motions (N-1, 4, 4) of frames (N, H, W); frames that repeat stand still."""
+        steps = frames.shape[0] - 1
+        if steps < 1:
+            return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
+        grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
+        mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
+        speckle = _sample_speckle(frames, mask, grid)
+        pairs = _match_all(frames, mask, speckle, grid)
+        xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
+        xi[_repeats(frames)] = 0.0
+        return LocalMotions(_about_origin(poses.exp(xi), frames.shape, calibration), covariance)
+
+
+def _in_plane(pairs: dict[int, Pairs], steps: int) -> tuple[Array, Array]:
+    """Steps (S, 3) rotation, x, y and their covariance (S, 3, 3)."""
+    measured = {k: (p.motion, p.information) for k, p in pairs.items()}
+    return fuse_intervals(measured, steps, IN_PLANE_PRIOR_SD, IN_PLANE_PAIR_SD)
+
+
+def _across(
+    pairs: dict[int, Pairs], speckle: Speckle, grid: Grid, steps: int
+) -> tuple[Array, Array]:
+    """Steps (S, 3) z mm, slopes along x and y, and their covariance (S, 3, 3)."""
+    centres = grid.centres_mm()
+    correlations = {k: p.correlation for k, p in pairs.items()}
+    planes = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
+    basis = np.column_stack([np.ones(len(centres)), centres])
+    signed = choose_signs(planes, basis.T @ basis / len(basis))
+    solved, covariance = fuse_intervals(signed, steps, ELEVATION_PRIOR_SD, ELEVATION_PAIR_SD)
+    return solved, covariance + SCALE_SD**2 * solved[:, :, None] * solved[:, None, :]
+
+
+def _assemble(planar: tuple[Array, Array], across: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Exponential coordinates (S, 6) and covariance (S, 6, 6), about the image's centre.
+
+    A rotation w moves (x, y, 0) by w_x y - w_y x out of the plane.
+    """
+    to_xi = np.zeros((6, 6))
+    to_xi[[2, 3, 4], [0, 1, 2]] = 1.0
+    to_xi[[5, 1, 0], [3, 4, 5]] = [1.0, -1.0, 1.0]
+    joint = np.zeros((len(planar[0]), 6, 6))
+    joint[:, :3, :3], joint[:, 3:, 3:] = planar[1], across[1]
+    return np.hstack([planar[0], across[0]]) @ to_xi.T, to_xi @ joint @ to_xi.T
+
+
+def _about_origin(T: Array, shape: tuple[int, ...], calibration: Calibration) -> Array:
+    """Motions about the image's centre in the coordinates of the image."""
+    spacing_x, spacing_y = calibration.spacing
+    centre = np.array([spacing_x * (shape[2] + 1) / 2, spacing_y * (shape[1] + 1) / 2, 0.0])
+    return poses.about_point(T, -centre)
+
+
+def _sample_speckle(frames: Frames, mask: torch.Tensor, grid: Grid) -> Speckle:
+    count = frames.shape[0]
+    picks = np.linspace(0, count - 1, min(SPECKLE_SAMPLES, count)).round().astype(int).tolist()
+    samples = [_patches(frames[pick : pick + 1], mask, grid) for pick in picks]
+    return measure_speckle(samples, picks, grid)
+
+
+def _match_all(
+    frames: Frames, mask: torch.Tensor, speckle: Speckle, grid: Grid
+) -> dict[int, Pairs]:
+    """All pairs of frames, by interval."""
+    found: dict[int, list[Pairs]] = {k: [] for k in INTERVALS if k < frames.shape[0]}
+    for patches, new in _slices(frames, mask, grid):
+        for interval, parts in found.items():
+            first = max(len(patches) - new - interval, 0)
+            if first + interval < len(patches):
+                a, b = patches[first : len(patches) - interval], patches[first + interval :]
+                parts.append(_match(a, b, speckle, grid))
+    return {k: _concatenate(parts) for k, parts in found.items()}
+
+
+def _slices(frames: Frames, mask: torch.Tensor, grid: Grid) -> Iterator[tuple[Patches, int]]:
+    """Patches of SLICE frames at a time with those just before, and how many are new."""
+    before: Patches | None = None
+    for start in range(0, frames.shape[0], SLICE):
+        new = _patches(frames[start : start + SLICE], mask, grid)
+        patches = new if before is None else block_matching.join(before, new)
+        yield patches, len(new)
+        before = patches[max(len(patches) - max(INTERVALS), 0) :]
+
+
+def _patches(raw: NDArray[np.uint8], mask: torch.Tensor, grid: Grid) -> Patches:
+    image = torch.from_numpy(np.asarray(raw, np.float32)).to(mask.device)
+    return block_matching.cut(*block_matching.normalise(image, mask, grid), grid)
+
+
+def _repeats(frames: Frames) -> NDArray[np.bool_]:
+    """Steps (S,) whose frame equals the one before to the last grey level."""
+    repeated = []
+    for start in range(0, frames.shape[0] - 1, SLICE):
+        part = frames[start : start + SLICE + 1]
+        repeated.append((part[1:] == part[:-1]).all(axis=(1, 2)))
+    return np.concatenate(repeated)
+
+
+def _match(a: Patches, b: Patches, speckle: Speckle, grid: Grid) -> Pairs:
+    """Match frames `a` with frames `b`, pairwise.
+
+    All patches together say where to look; each patch's own peak within reach then enters the
+    rigid fit; what correlation is left is read near the place the fit gives.
+    """
+    pixel_mm, centres = np.array(grid.pixel_mm), grid.centres_mm()
+    surface = block_matching.correlate(a, b)
+    common = block_matching.common_shift(surface)[:, None]
+    peaks = block_matching.find_peaks(surface, common, block_matching.GLOBAL_REACH)
+    shifts = peaks.shift.double().cpu().numpy() * pixel_mm
+    sd = _shift_sd(peaks.height.double().cpu().numpy(), speckle)
+    motion, information = rigid_fit.fit_in_plane(shifts, sd, centres, 2 * IN_PLANE_PRIOR_SD)
+    expected = rigid_fit.predicted_shifts(motion, centres) / pixel_mm
+    near = torch.from_numpy(np.clip(expected.round(), 1 - MARGIN, MARGIN - 1)).to(surface.device)
+    height = block_matching.find_peaks(surface, near, 1).height
+    return Pairs(motion, information, height.double().cpu().numpy())
+
+
+def _shift_sd(height: Array, speckle: Speckle) -> Array:
+    """Standard deviation (n, P, 2) mm of the place of a peak of `height` (n, P).
+
+    The noise of a sample correlation, (1 - r^2) / cells, over the sharpness of the peak, r^2 bend.
+    """
+    r = np.clip(height, LEAST_HEIGHT, 0.999)[..., None]
+    cells = np.maximum(speckle.cells, 1.0)[:, None]
+    variance = (1 - r**2) / (r**2 * cells * speckle.bend) + SHIFT_FLOOR_MM**2
+    shown = height[..., None] > LEAST_HEIGHT
+    return np.where(shown, np.sqrt(variance), 10 * rigid_fit.LARGEST_SD_MM)
+
+
+def _concatenate(parts: list[Pairs]) -> Pairs:
+    return Pairs(
+        np.concatenate([part.motion for part in parts]),
+        np.concatenate([part.information for part in parts]),
+        np.concatenate([part.correlation for part in parts]),
+    )

@@ -1,0 +1,188 @@
+"""Many scans: each to its own file, over processes or machines, going on where a run stopped."""
+
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.device import choose_device, describe_device
+from model.interface import Estimator
+from model.registry import load_estimator
+from pipeline.prediction import predict_motion
+from tusrec import __version__, memory, metrics
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.frames import in_memory_if_it_fits
+from tusrec.metrics import Errors, Geometry, Motion
+from tusrec.protocols import protocol_of
+from tusrec.results import (
+    Result,
+    holds_displacements,
+    read_result,
+    result_path,
+    write_result,
+)
+from tusrec.scans import Scan, ScanSource
+
+UNEXPECTED = 1  # exit code of a failure that is a defect of this program
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How scans are to be predicted."""
+
+    output: Path
+    model: str
+    device: str = "auto"
+    device_index: int = 0
+    ddf: str = "landmarks"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scan: `done`, `kept` from an earlier run, or `failed` with a message."""
+
+    key: str
+    status: str
+    seconds: float = float("nan")
+    frames: int = 0
+    peak_bytes: int = 0
+    errors: Errors | None = None
+    message: str = ""
+    exit_code: int = 0
+
+
+def predict_all(sources: list[ScanSource], settings: Settings, jobs: int) -> Iterator[Outcome]:
+    """Outcomes as scans end. A failing scan is an outcome; it never costs the others."""
+    if jobs <= 1:
+        yield from (predict_one(source, settings) for source in sources)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        jobs, context, initializer=_start_worker, initargs=(context.Value("i", 0), jobs)
+    ) as pool:
+        futures = {pool.submit(_predict_in_worker, source, settings): source for source in sources}
+        for future in as_completed(futures):
+            yield _outcome_of(future, futures[future].key)
+
+
+def predict_one(source: ScanSource, settings: Settings) -> Outcome:
+    """Predict a scan and write its file, or keep the finished one that is there."""
+    try:
+        estimator = load_estimator(settings.model)
+        return _kept(source.key, estimator, settings) or _predict(source, estimator, settings)
+    except TusrecError as error:
+        return _failed(source.key, str(error), error.exit_code)
+    except MemoryError:
+        message = f"{source.key}: out of memory; free memory, or give --jobs 1"
+        return _failed(source.key, message, OutOfMemoryError.exit_code)
+    except Exception as error:  # a defect in one scan must not cost the others
+        log.debug("unexpected failure", exc_info=True)
+        message = f"{source.key}: unexpected {type(error).__name__}: {error}"
+        return _failed(source.key, " ".join(message.split()), UNEXPECTED)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this program and of what its numbers depend on."""
+    packages = ("torch", "numpy", "scipy", "h5py", "SimpleITK")
+    return {"tusrec": __version__, **{name: version(name) for name in packages}}
+
+
+def _predict(source: ScanSource, estimator: Estimator, settings: Settings) -> Outcome:
+    device = choose_device(settings.device, settings.device_index)
+    with source.open() as scan:
+        frames = in_memory_if_it_fits(scan.frames)
+        started = time.perf_counter()
+        prediction = predict_motion(estimator, frames, scan.calibration, device)
+        seconds = time.perf_counter() - started
+        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+        errors = _errors(scan, prediction.motion, geometry)
+        attributes = _attributes(scan, estimator, device, seconds, errors)
+        result = Result(prediction.motion, prediction.local_covariance, attributes)
+        write_result(result_path(settings.output, scan.key), result, geometry, settings.ddf)
+        return Outcome(scan.key, "done", seconds, scan.frames.shape[0], memory.peak_bytes(), errors)
+
+
+def _kept(key: str, estimator: Estimator, settings: Settings) -> Outcome | None:
+    """The outcome of a finished scan, or None if there is work to do."""
+    path = result_path(settings.output, key)
+    if settings.overwrite or not path.exists():
+        return None
+    try:
+        result = read_result(path)
+    except InputError as error:
+        log.warning("%s; predicting it again", error)
+        return None
+    found = (result.attributes.get("model"), result.attributes.get("weights_sha256"))
+    if found != (estimator.name, estimator.weights_sha256):
+        raise InputError(
+            f"{path}: holds results of model {found[0]} (weights {found[1] or 'none'}), expected "
+            f"{estimator.name}; pass --overwrite or another --output"
+        )
+    if not holds_displacements(path, settings.ddf):
+        return None
+    seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
+    return Outcome(key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
+
+
+def _errors(scan: Scan, predicted: Motion, geometry: Geometry) -> Errors | None:
+    truth = scan.true_motion()
+    return metrics.errors(predicted, truth, geometry) if truth else None
+
+
+def _attributes(
+    scan: Scan, estimator: Estimator, device: torch.device, seconds: float, errors: Errors | None
+) -> dict[str, Any]:
+    return {
+        "model": estimator.name,
+        "weights_sha256": estimator.weights_sha256,
+        "calibration_scale": scan.calibration.scale,
+        "calibration_T_tool_from_image": scan.calibration.T_tool_from_image,
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "device": describe_device(device),
+        "seconds": seconds,
+        "frames": scan.frames.shape[0],
+        "image_height": scan.image_size[0],
+        "image_width": scan.image_size[1],
+        "protocol": protocol_of(scan.key),
+        **(asdict(errors) if errors else {}),
+    }
+
+
+def _failed(key: str, message: str, exit_code: int) -> Outcome:
+    return Outcome(key, "failed", message=message, exit_code=exit_code)
+
+
+_worker_index = 0
+
+
+def _start_worker(counter: "Synchronized[int]", jobs: int) -> None:
+    global _worker_index  # noqa: PLW0603 - a pool's initializer has no other place to leave it
+    with counter.get_lock():
+        _worker_index = counter.value
+        counter.value += 1
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _predict_in_worker(source: ScanSource, settings: Settings) -> Outcome:
+    return predict_one(source, replace(settings, device_index=_worker_index))
+
+
+def _outcome_of(future: "Future[Outcome]", key: str) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        message = f"{key}: its process was killed, most likely out of memory; give fewer --jobs"
+        return _failed(key, message, OutOfMemoryError.exit_code)

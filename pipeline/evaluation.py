@@ -1,0 +1,87 @@
+"""Predictions against truth, scan by scan, beside reference rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tusrec.comparison import Comparison, better_mirror, compare, constant_motion
+from tusrec.errors import InputError, TusrecError
+from tusrec.metrics import Geometry, Motion, identity
+from tusrec.protocols import protocol_of
+from tusrec.results import read_result, result_path
+from tusrec.scans import Scan, ScanSource
+
+SCORES = ("final", "global", "local", "pixel", "landmark")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scan in one row of the table; comparison is None where the prediction is unusable."""
+
+    row: str
+    key: str
+    comparison: Comparison | None
+    message: str = ""
+
+    @property
+    def protocol(self) -> str:
+        """The scan's protocol, by which the table is broken down."""
+        return protocol_of(self.key)
+
+    def measures(self) -> dict[str, float]:
+        """The comparison's measures by name; a scan that failed scores 0 by the rules."""
+        if self.comparison is None:
+            return dict.fromkeys(SCORES, 0.0)
+        return self.comparison.measures()
+
+
+def evaluate_scan(
+    source: ScanSource, predictions: dict[str, Path], mirror: bool = False
+) -> list[Entry]:
+    """Entries of one scan: the references, then each folder of predictions by its row's name.
+
+    With `mirror`, each prediction has a second row with the better of its two elevational
+    mirrors. Raises InputError if the truth itself is unusable.
+    """
+    with source.open() as scan:
+        true = scan.true_motion()
+        if true is None:
+            raise InputError(f"{source.key}: no tracked poses, so no truth to evaluate against")
+        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+        references = {
+            "identity": identity(scan.frames.shape[0]),
+            "constant motion": constant_motion(true),
+            "truth": true,
+        }
+        entries = [
+            Entry(row, scan.key, compare(motion, true, geometry))
+            for row, motion in references.items()
+        ]
+        for row, folder in predictions.items():
+            rows = [row, f"{row}, better mirror"] if mirror else [row]
+            entries += _predicted(rows, folder, scan, true, geometry)
+    return entries
+
+
+def _predicted(
+    rows: list[str], folder: Path, scan: Scan, true: Motion, geometry: Geometry
+) -> list[Entry]:
+    try:
+        motion = _read_motion(result_path(folder, scan.key), scan)
+    except TusrecError as error:
+        return [Entry(row, scan.key, None, str(error)) for row in rows]
+    motions = [motion, better_mirror(motion, true, geometry)]
+    return [
+        Entry(row, scan.key, compare(motion, true, geometry))
+        for row, motion in zip(rows, motions, strict=False)
+    ]
+
+
+def _read_motion(path: Path, scan: Scan) -> Motion:
+    motion = read_result(path).motion
+    found, expected = len(motion.T_first_from_frame), scan.frames.shape[0] - 1
+    if len(motion.T_previous_from_frame) != found or found != expected:
+        raise InputError(
+            f"{path}: holds {found} global and {len(motion.T_previous_from_frame)} local poses, "
+            f"expected {expected} of each; predict the scan again with --overwrite"
+        )
+    return motion

@@ -1,0 +1,46 @@
+"""What a whole run leaves beside its results: run.json, and metrics.h5 where there is truth."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.batch import Outcome, versions
+from tusrec.files import write_json
+from tusrec.layouts import Dataset
+from tusrec.metrics import Errors
+from tusrec.results import METRICS_FILE, read_result, result_path, write_metrics
+
+RUN_FILE = "run.json"
+
+
+def write_summary(
+    output: Path, dataset: Dataset, outcomes: list[Outcome], settings: dict[str, Any]
+) -> None:
+    """Write run.json (settings, versions, an entry a scan) and metrics.h5 into `output`."""
+    run = {
+        **settings,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "layout": dataset.layout,
+        "versions": versions(),
+        "exit_code": max(outcome.exit_code for outcome in outcomes),
+        "scans": [asdict(outcome) for outcome in outcomes],
+    }
+    write_json(output / RUN_FILE, run)
+    rows = _metrics_rows(output, dataset, {outcome.key: outcome for outcome in outcomes})
+    if any(errors for _, errors, _ in rows):
+        write_metrics(output / METRICS_FILE, rows)
+
+
+def _metrics_rows(
+    output: Path, dataset: Dataset, tried: dict[str, Outcome]
+) -> list[tuple[str, Errors | None, float]]:
+    """Rows in key order: the scans of this run, and those that earlier runs left in `output`."""
+    rows = []
+    for source in dataset.scans:
+        if outcome := tried.get(source.key):
+            rows.append((source.key, outcome.errors, outcome.seconds))
+        elif (path := result_path(output, source.key)).exists():
+            result = read_result(path)
+            rows.append((source.key, result.errors, float(result.attributes["seconds"])))
+    return rows

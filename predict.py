@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Freehand ultrasound scans in, rigid frame poses and displacement fields (DDFs) out."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.device import choose_device, describe_device
+from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
+from pipeline.batch import Settings, predict_all
+from pipeline.inputs import add_input_options, chosen, input_options
+from pipeline.progress import reported
+from pipeline.ranks import Rank, joined
+from pipeline.summary import RUN_FILE, write_summary
+from tusrec.errors import TusrecError
+from tusrec.files import require_writable
+from tusrec.layouts import find_scans
+from tusrec.results import DDF_KINDS
+
+CHALLENGE_INPUT = Path("/home/TUS-REC2025/data")
+CHALLENGE_OUTPUT = Path("/home/TUS-REC2025/results")
+
+log = logging.getLogger("predict")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit code (see the parser's epilog)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = parser().parse_args(arguments)
+    try:
+        with joined() as rank:
+            return run(options, rank)
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+
+
+def run(options: argparse.Namespace, rank: Rank) -> int:
+    """Predict this rank's share of the scans; rank 0 sums up."""
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    dataset = find_scans(options.input, input_options(options))
+    sources = chosen(dataset.scans, options.scan)
+    require_writable(options.output)
+    load_estimator(options.model)
+    device = describe_device(choose_device(options.device, rank.local_index))
+    log.info("%s: %d scans, %s layout", options.input, len(sources), dataset.layout)
+    log.info("model %s on %s", options.model, device)
+
+    settings = settings_of(options, rank)
+    share = rank.share(sources)
+    outcomes = rank.gather(
+        list(reported(predict_all(share, settings, options.jobs), total=len(share)))
+    )
+    order = {source.key: place for place, source in enumerate(sources)}
+    outcomes.sort(key=lambda outcome: order[outcome.key])
+    if rank.index == 0:
+        said = {"started": started, "input": str(options.input), "device": device}
+        asked = {"model": options.model, "ddf": options.ddf}
+        write_summary(options.output, dataset, outcomes, {**said, **asked})
+        log.info("results in %s; %s tells what became of each scan", options.output, RUN_FILE)
+    return max(outcome.exit_code for outcome in outcomes)
+
+
+def settings_of(options: argparse.Namespace, rank: Rank) -> Settings:
+    """How to predict, from the command line."""
+    return Settings(
+        output=options.output,
+        model=options.model,
+        device=options.device,
+        device_index=rank.local_index,
+        ddf=options.ddf,
+        overwrite=options.overwrite,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; argparse exits with 2 when it is wrong."""
+    command = argparse.ArgumentParser(
+        prog="predict.py",
+        description=__doc__,
+        epilog="exit codes: 0 all done; 2 bad input (the good scans are done all the same); "
+        "3 out of memory; 4 bad weights",
+    )
+    command.add_argument(
+        "--input",
+        type=Path,
+        **default_folder(CHALLENGE_INPUT),
+        metavar="PATH",
+        help="a TUS-REC dataset (train or validation layout, 2024 or 2025), a folder of files, or "
+        f"one .h5, PLUS .mha or DICOM file (default: {CHALLENGE_INPUT} where it exists)",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        **default_folder(CHALLENGE_OUTPUT),
+        metavar="DIR",
+        help=f"where results go (default: {CHALLENGE_OUTPUT} where it exists)",
+    )
+    add_input_options(command)
+    add_run_options(command)
+    return command
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say how to predict and what to write."""
+    command.add_argument(
+        "--model",
+        choices=sorted(ESTIMATORS),
+        default=DEFAULT_MODEL,
+        help="the estimator (default: %(default)s)",
+    )
+    command.add_argument(
+        "--device",
+        choices=("auto", "cuda", "cpu"),
+        default="auto",
+        help="auto takes a GPU where there is one (default: %(default)s)",
+    )
+    command.add_argument(
+        "--ddf",
+        choices=DDF_KINDS,
+        default="landmarks",
+        help="displacements to write; full takes 7.4 MB a frame (default: %(default)s)",
+    )
+    command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
+    command.add_argument(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
+    )
+
+
+def default_folder(folder: Path) -> dict[str, Any]:
+    """argparse's words for an option that defaults to a mount point where that exists."""
+    return {"default": folder} if folder.is_dir() else {"required": True}
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""evaluate.py: rows whose numbers are known, and predictions that are not there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evaluate
+from tusrec import poses
+from tusrec.layouts import find_scans
+from tusrec.metrics import Geometry, Motion
+from tusrec.results import Result, result_path, write_result
+from tusrec.scans import Scan
+
+Make = Callable[..., Path]
+SCANS = {"sub050__RH_rotation": 6, "sub051__LH_Par_C_DtP": 5, "sub051__RH_Per_L_PtD": 4}
+ERRORS = ("GPE", "GLE", "LPE", "LLE")
+SCORES = ("final", "global", "local", "pixel", "landmark")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, make_validation_dataset: Make) -> Path:
+    return make_validation_dataset(tmp_path / "data", SCANS)
+
+
+def write_predictions(
+    dataset: Path, folder: Path, change: Callable[[Motion], Motion] = lambda motion: motion
+) -> Path:
+    """Results whose poses are the truth's, changed."""
+    for source in find_scans(dataset).scans:
+        with source.open() as scan:
+            true = scan.true_motion()
+            assert true is not None
+            write_one(folder, scan, change(true))
+    return folder
+
+
+def write_one(folder: Path, scan: Scan, motion: Motion) -> None:
+    covariance = np.zeros((len(motion.T_first_from_frame), 6, 6))
+    geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+    result = Result(motion, covariance, {"model": "made", "weights_sha256": "", "seconds": 1.0})
+    write_result(result_path(folder, scan.key), result, geometry, "none")
+
+
+def run(dataset: Path, *folders: Path, more: tuple[str, ...] = ()) -> tuple[int, dict[str, Any]]:
+    report = dataset.parent / "report.json"
+    options = ["--truth", str(dataset), "--json", str(report), *more]
+    code = evaluate.main([*options, "--pred", *map(str, folders)])
+    return code, json.loads(report.read_text())
+
+
+def test_truth_as_prediction_scores_one_with_no_error(dataset: Path, tmp_path: Path) -> None:
+    code, report = run(dataset, write_predictions(dataset, tmp_path / "ours"))
+    assert code == 0
+    for row in ("ours", "truth"):
+        assert all(report["rows"][row][name]["mean"] == pytest.approx(1.0) for name in SCORES)
+        assert all(report["rows"][row][name]["mean"] < 1e-3 for name in ERRORS)
+
+
+def test_identity_scores_nothing(dataset: Path) -> None:
+    _, report = run(dataset)
+    assert all(report["rows"]["identity"][name]["mean"] == 0.0 for name in SCORES)
+
+
+def test_half_of_a_pure_translation_scores_a_half(
+    tmp_path: Path, make_validation_dataset: Make, make_hdf5: Make
+) -> None:
+    """Displacements are linear in a translation, so every error is half of identity's."""
+    dataset = make_validation_dataset(
+        tmp_path / "data", {"sub050__RH_rotation": 6}, with_poses=False
+    )
+    tforms = np.tile(np.eye(4, dtype=np.float32), (6, 1, 1))
+    tforms[:, :3, 3] = np.linspace(0, 5, 6)[:, None] * [3.0, 4.0, 12.0]
+    make_hdf5(dataset / "transfs/050/RH_rotation.h5", {"tforms": tforms})
+
+    def halved(motion: Motion) -> Motion:
+        half = [
+            poses.exp(poses.log(stack) / 2)
+            for stack in (motion.T_first_from_frame, motion.T_previous_from_frame)
+        ]
+        return Motion(*half)
+
+    _, report = run(dataset, write_predictions(dataset, tmp_path / "ours", halved))
+    assert report["rows"]["identity"]["LPE"]["mean"] == pytest.approx(13.0, abs=1e-4)
+    assert report["rows"]["identity"]["GPE"]["mean"] == pytest.approx(39.0, abs=1e-4)
+    assert report["rows"]["ours"]["LPE"]["mean"] == pytest.approx(6.5, abs=1e-4)
+    assert all(report["rows"]["ours"][n]["mean"] == pytest.approx(0.5, abs=1e-5) for n in SCORES)
+
+
+def test_the_mirrored_truth_is_put_right_by_the_mirror_row(dataset: Path, tmp_path: Path) -> None:
+    def mirrored(motion: Motion) -> Motion:
+        return Motion(
+            poses.mirror_elevation(motion.T_first_from_frame),
+            poses.mirror_elevation(motion.T_previous_from_frame),
+        )
+
+    folder = write_predictions(dataset, tmp_path / "ours", mirrored)
+    _, report = run(dataset, folder, more=("--mirror",))
+    assert report["rows"]["ours"]["final"]["mean"] < 0.9
+    assert report["rows"]["ours, better mirror"]["final"]["mean"] == pytest.approx(1.0)
+
+
+def test_rows_are_broken_down_by_protocol(dataset: Path) -> None:
+    _, report = run(dataset)
+    assert sorted(report["protocols"]) == ["Par-C-DtP", "Per-L-PtD", "rotation"]
+    assert report["protocols"]["rotation"]["truth"]["scans"] == 1
+
+
+def test_a_missing_prediction_is_named_and_scores_zero(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_predictions(dataset, tmp_path / "ours")
+    (folder / "sub050__RH_rotation.h5").unlink()
+    code, report = run(dataset, folder)
+    assert code == 2
+    assert "sub050__RH_rotation.h5: no such file" in caplog.text
+    assert report["rows"]["ours"]["failed"] == 1
+    assert report["rows"]["ours"]["final"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_a_prediction_of_another_length_is_refused(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shorter = write_predictions(
+        dataset,
+        tmp_path / "ours",
+        lambda m: Motion(m.T_first_from_frame[:-1], m.T_previous_from_frame[:-1]),
+    )
+    code, _ = run(dataset, shorter)
+    assert code == 2
+    assert "holds 4 global and 4 local poses, expected 5" in caplog.text
+
+
+def test_a_prediction_with_broken_poses_is_refused(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(motion: Motion) -> Motion:
+        return Motion(motion.T_first_from_frame * np.nan, motion.T_previous_from_frame)
+
+    code, _ = run(dataset, write_predictions(dataset, tmp_path / "ours", broken))
+    assert code == 2
+    assert "NaN" in caplog.text
+
+
+def test_scans_without_truth_are_named(
+    tmp_path: Path, make_validation_dataset: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
+    assert evaluate.main(["--truth", str(dataset)]) == 2
+    assert "no tracked poses" in caplog.text
+
+
+def test_folders_that_end_alike_keep_rows_of_their_own(dataset: Path, tmp_path: Path) -> None:
+    folders = [write_predictions(dataset, tmp_path / name / "out") for name in "ab"]
+    _, report = run(dataset, *folders)
+    assert {str(folder) for folder in folders} <= set(report["rows"])
+
+
+def test_the_table_has_a_line_for_every_row(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(dataset)
+    printed = capsys.readouterr().out
+    assert "mean ± sd" in printed
+    for row in ("identity", "constant motion", "truth"):
+        assert printed.count(f"\n{row} ") >= 3

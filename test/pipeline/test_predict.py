@@ -1,0 +1,286 @@
+"""predict.py from the outside: files in, files and exit codes out."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import predict
+from model.identity import Identity
+from model.interface import LocalMotions
+from model.registry import ESTIMATORS, load_estimator
+from tusrec import poses
+from tusrec.calibration import Calibration
+from tusrec.frames import Frames
+from tusrec.results import read_result
+
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., Path]
+THREE_SCANS = {"sub050__LH_rotation": 4, "sub050__RH_rotation": 5, "sub051__RH_rotation": 3}
+
+
+class Jitter(Identity):
+    """Small motions that depend on the frames, so that a mixed-up scan is noticed."""
+
+    name = "jitter"
+
+    def estimate(
+        self, frames: Frames, calibration: Calibration, device: torch.device
+    ) -> LocalMotions:
+        still = super().estimate(frames, calibration, device)
+        means = frames[0 : frames.shape[0]].mean(axis=(1, 2))
+        motions = poses.exp(np.outer(np.diff(means), [0.01, 0.02, 0.03, 1.0, 2.0, 3.0]))
+        return replace(still, T_previous_from_frame=motions)
+
+
+@pytest.fixture(autouse=True)
+def jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ESTIMATORS, "jitter", Jitter)
+    load_estimator.cache_clear()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, make_validation_dataset: Make) -> Path:
+    return make_validation_dataset(tmp_path / "data", THREE_SCANS)
+
+
+def run(dataset: Path, output: Path, *more: str, model: str = "identity") -> int:
+    common = ["--input", str(dataset), "--output", str(output), "--model", model]
+    return predict.main([*common, "--device", "cpu", *more])
+
+
+def everything_in(file: h5py.File) -> dict[str, object]:
+    return {name: (values[()].tobytes(), values.shape) for name, values in file.items()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_scan_gets_its_file_beside_run_json_and_metrics(
+    dataset: Path, tmp_path: Path
+) -> None:
+    assert run(dataset, tmp_path / "out") == 0
+    scans = [f"{key}.h5" for key in THREE_SCANS]
+    assert names(tmp_path / "out") == sorted([*scans, "metrics.h5", "run.json"])
+
+
+def test_a_result_holds_what_the_readme_says(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out", "--ddf", "full", model="jitter")
+    with h5py.File(tmp_path / "out/sub050__RH_rotation.h5") as file:
+        shapes = {name: (values.shape, values.dtype) for name, values in file.items()}
+        attributes = set(file.attrs)
+        described = all({"unit", "description"} <= set(values.attrs) for values in file.values())
+    double, single = np.dtype(np.float64), np.dtype(np.float32)
+    assert shapes == {
+        "global": ((4, 4, 4), double),
+        "local": ((4, 4, 4), double),
+        "local_covariance": ((4, 6, 6), double),
+        "GL": ((3, 100), single),
+        "LL": ((3, 100), single),
+        "GP": ((4, 3, 307200), single),
+        "LP": ((4, 3, 307200), single),
+    }
+    assert described
+    assert attributes >= {"model", "weights_sha256", "versions", "device", "seconds"}
+    assert attributes >= {"calibration_scale", "calibration_T_tool_from_image"}
+
+
+def test_landmark_fields_are_the_dense_fields_at_the_landmarks(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run(dataset, tmp_path / "out", "--ddf", "full", model="jitter")
+    with h5py.File(dataset / "landmarks/landmark_050.h5") as file:
+        frame, x, y = file["RH_rotation"][()].T
+    with h5py.File(tmp_path / "out/sub050__RH_rotation.h5") as file:
+        for points, dense in (("GL", "GP"), ("LL", "LP")):
+            at_landmarks = file[dense][()][frame - 1, :, (y - 1) * 640 + (x - 1)].T
+            np.testing.assert_allclose(file[points][()], at_landmarks, atol=1e-4)
+
+
+def test_global_poses_are_the_product_of_the_local_ones(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out", model="jitter")
+    motion = read_result(tmp_path / "out/sub050__LH_rotation.h5").motion
+    np.testing.assert_allclose(
+        motion.T_first_from_frame, poses.chain(motion.T_previous_from_frame), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("ddf", ["none", "landmarks"])
+def test_without_full_no_dense_field_is_written(dataset: Path, tmp_path: Path, ddf: str) -> None:
+    run(dataset, tmp_path / "out", "--ddf", ddf)
+    with h5py.File(tmp_path / "out/sub050__LH_rotation.h5") as file:
+        assert ("GL" in file, "LL" in file) == (ddf == "landmarks",) * 2
+        assert "GP" not in file
+
+
+def test_metrics_are_those_of_the_organisers_formulas(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out", "--ddf", "full", model="jitter")
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert set(file) == {"GPE", "GLE", "LPE", "LLE", "time_elapsed"}
+        found = {name: file[name][()] for name in file}
+    with h5py.File(dataset / "dataset_keys.h5") as file:
+        keys = list(file)
+    for place, key in enumerate(keys):
+        expected = organisers_errors(dataset, tmp_path / "out", key)
+        for name, value in expected.items():
+            assert found[name][place] == pytest.approx(value, abs=1e-4), (key, name)
+
+
+def organisers_errors(dataset: Path, output: Path, key: str) -> dict[str, float]:
+    """The errors written out plainly from the contract: homogeneous products, in float64."""
+    subject, name = key.removeprefix("sub").split("__")
+    rows = [line.split(",") for line in (dataset / "calib_matrix.csv").read_text().splitlines()]
+    S, C = np.array(rows[1:5], np.float64), np.array(rows[6:10], np.float64)
+    with h5py.File(dataset / "transfs" / subject / f"{name}.h5") as file:
+        tracked = file["tforms"][()].astype(np.float64)
+    with h5py.File(dataset / "landmarks" / f"landmark_{subject}.h5") as file:
+        landmark = file[name][()]
+    y, x = np.meshgrid(np.arange(1, 481), np.arange(1, 641), indexing="ij")
+    points = S @ np.stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
+    to_tool = np.linalg.inv(C) @ np.linalg.inv(tracked)
+    pairs = {"G": to_tool[:1], "L": to_tool[:-1]}
+    errors = {}
+    with h5py.File(output / f"{key}.h5") as file:
+        for kind, inverse in pairs.items():
+            true = ((inverse @ tracked[1:] @ C - np.eye(4)) @ points)[:, :3]
+            predicted = file[f"{kind}P"][()].astype(np.float64)
+            distance = np.linalg.norm(predicted - true, axis=1)
+            errors[f"{kind}PE"] = float(distance.mean())
+            at = (landmark[:, 0] - 1, (landmark[:, 2] - 1) * 640 + landmark[:, 1] - 1)
+            errors[f"{kind}LE"] = float(distance[at].mean())
+    return errors
+
+
+def test_a_second_run_keeps_what_is_finished_and_gives_the_same_metrics(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run(dataset, tmp_path / "out", model="jitter")
+    scans = [tmp_path / f"out/{key}.h5" for key in THREE_SCANS]
+    before = [path.stat().st_mtime_ns for path in scans]
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        metrics = everything_in(file)
+    assert run(dataset, tmp_path / "out", model="jitter") == 0
+    assert [path.stat().st_mtime_ns for path in scans] == before
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert everything_in(file) == metrics
+    summary = json.loads((tmp_path / "out/run.json").read_text())
+    assert [scan["status"] for scan in summary["scans"]] == ["kept"] * 3
+
+
+def test_overwrite_predicts_finished_scans_again(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out")
+    assert run(dataset, tmp_path / "out", "--overwrite", model="jitter") == 0
+    with h5py.File(tmp_path / "out/sub050__LH_rotation.h5") as file:
+        assert file.attrs["model"] == "jitter"
+
+
+def test_results_of_another_model_are_not_taken_for_this_ones(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    assert run(dataset, tmp_path / "out", model="jitter") == 2
+    assert "holds results of model identity" in caplog.text
+    assert "--overwrite" in caplog.text
+
+
+def test_asking_for_more_displacements_predicts_again(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out", "--ddf", "none")
+    assert run(dataset, tmp_path / "out", "--ddf", "full") == 0
+    with h5py.File(tmp_path / "out/sub050__LH_rotation.h5") as file:
+        assert "GP" in file
+
+
+def test_a_damaged_result_is_made_again(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out")
+    damaged = tmp_path / "out/sub050__LH_rotation.h5"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    assert run(dataset, tmp_path / "out") == 0
+    assert len(read_result(damaged).motion.T_first_from_frame) == 3
+
+
+def test_scan_patterns_choose_scans(dataset: Path, tmp_path: Path) -> None:
+    assert run(dataset, tmp_path / "out", "--scan", "*LH_rotation", "--scan", "sub051*") == 0
+    assert not (tmp_path / "out/sub050__RH_rotation.h5").exists()
+    assert (tmp_path / "out/sub051__RH_rotation.h5").exists()
+
+
+def test_metrics_list_the_scans_of_earlier_runs_too(dataset: Path, tmp_path: Path) -> None:
+    for pattern in ("sub051*", "*LH_rotation"):
+        run(dataset, tmp_path / "out", "--scan", pattern)
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert list(file.attrs["scans"]) == ["sub050__LH_rotation", "sub051__RH_rotation"]
+        assert np.isfinite(file["GPE"][()]).all()
+
+
+def test_without_truth_there_are_no_metrics(tmp_path: Path, make_validation_dataset: Make) -> None:
+    dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
+    assert run(dataset, tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["run.json", "sub050__RH_rotation.h5"]
+
+
+def test_two_jobs_give_the_same_files_as_one(dataset: Path, tmp_path: Path) -> None:
+    assert run(dataset, tmp_path / "one") == 0
+    assert run(dataset, tmp_path / "two", "--jobs", "2") == 0
+    for key in THREE_SCANS:
+        with (
+            h5py.File(tmp_path / f"one/{key}.h5") as one,
+            h5py.File(tmp_path / f"two/{key}.h5") as two,
+        ):
+            assert everything_in(one) == everything_in(two)
+
+
+def test_torchrun_spreads_scans_and_sums_up_once(dataset: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = ["--input", str(dataset), "--output", str(tmp_path / "out"), "--model", "identity"]
+    command = [*launch, "--master-port", "29641", "predict.py", *options, "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out/run.json").read_text())
+    assert [scan["key"] for scan in summary["scans"]] == list(THREE_SCANS)
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert list(file.attrs["scans"]) == list(THREE_SCANS)
+
+
+def test_a_lone_file_is_named_after_itself(tmp_path: Path, make_lone_scan: Make) -> None:
+    scan = make_lone_scan(tmp_path / "RH_rotation.h5", frames=4, shape=(30, 50))
+    assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.3") == 0
+    with h5py.File(tmp_path / "out/RH_rotation.h5") as file:
+        assert file["global"].shape == (3, 4, 4)
+        assert file["GL"].shape == (3, 0)
+
+
+def test_a_plus_sequence_with_its_image_to_probe_is_scored(
+    tmp_path: Path, make_sequence: Make
+) -> None:
+    tracked = poses.exp(np.linspace(0, 1, 5)[:, None] * [0.0, 0.1, 0.0, 1.0, 2.0, 3.0])
+    scan = make_sequence(tmp_path / "spine.igs.mha", {"ProbeToTracker": tracked})
+    matrix = ["0.1", "0", "0", "1", "0", "0.1", "0", "2", "0", "0", "0.1", "3"]
+    assert run(scan, tmp_path / "out", "--image-to-probe", *matrix) == 0
+    assert "metrics.h5" in names(tmp_path / "out")
+
+
+def test_one_log_line_tells_each_scans_time_rate_memory_and_end(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run(dataset, tmp_path / "out")
+    lines = [r.getMessage() for r in caplog.records if "done:" in r.getMessage()]
+    assert len(lines) == 3
+    assert all(word in lines[0] for word in ("frames/s", "GiB", "end about", "[1/3]"))
+
+
+def test_the_command_line_explains_itself() -> None:
+    command = [sys.executable, "predict.py", "--help"]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "exit codes" in said
+    assert os.linesep.join(["--ddf"]) in said
