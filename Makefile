@@ -5,11 +5,14 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCES := predict.py predict_ddfs.py evaluate.py tusrec model pipeline bench test
 
+# Two torch processes that spin on the same cores run ten times slower than they need.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test lint bench convert-baseline clean
 
 demo: $(READY)  ## predict the sample scan and print its errors and scores
-	$(PY) predict.py --input sample --output out/demo --overwrite
-	$(PY) evaluate.py --truth sample --pred out/demo --mirror --json out/demo/evaluation.json
+	$(PY) predict.py --input sample --output out/demo/classical --overwrite
+	$(PY) evaluate.py --truth sample --pred out/demo/classical --mirror --json out/demo/evaluation.json
 
 test: $(READY)  ## all tests
 	$(PY) -m pytest
@@ -21,6 +24,9 @@ lint: $(READY)  ## style and types
 
 bench: $(READY)  ## time and memory of the main job, as ratios in one run
 	$(PY) -m bench.main_job
+
+docs/sample.png: demo  ## the README's picture
+	$(PY) -m bench.picture out/demo/classical $@
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }

@@ -3,11 +3,11 @@
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
@@ -16,13 +16,18 @@ from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_summary
-from tusrec.errors import TusrecError
+from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.layouts import find_scans
 from tusrec.results import DDF_KINDS
 
-CHALLENGE_INPUT = Path("/home/TUS-REC2025/data")
-CHALLENGE_OUTPUT = Path("/home/TUS-REC2025/results")
+# The container's mount points, (input, output): the challenge's, and Grand Challenge's.
+DOORS = (
+    (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
+    (Path("/input"), Path("/output")),
+)
+TERMINATED = 128 + signal.SIGTERM  # exit codes as shells give them
+INTERRUPTED = 128 + signal.SIGINT
 
 log = logging.getLogger("predict")
 
@@ -32,11 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
     try:
+        fill_in_folders(options)
         with joined() as rank:
             return run(options, rank)
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on where this run stopped")
+        return INTERRUPTED
 
 
 def run(options: argparse.Namespace, rank: Rank) -> int:
@@ -65,6 +74,23 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     return max(outcome.exit_code for outcome in outcomes)
 
 
+def fill_in_folders(options: argparse.Namespace) -> None:
+    """Without --input and --output, take the mount points of the door where data are."""
+    mounted = [door for door in DOORS if holds_files(door[0])]
+    if options.input is None and not mounted:
+        places = " or ".join(str(folder) for folder, _ in DOORS)
+        raise InputError(f"no data: nothing is mounted at {places}; mount it or pass --input")
+    options.input = options.input or mounted[0][0]
+    if options.output is None and options.input not in [folder for folder, _ in mounted]:
+        raise InputError("no place for results; pass --output")
+    options.output = options.output or dict(mounted)[options.input]
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a folder is there and not empty; an image may bring empty mount points."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def settings_of(options: argparse.Namespace, rank: Rank) -> Settings:
     """How to predict, from the command line."""
     return Settings(
@@ -88,17 +114,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--input",
         type=Path,
-        **default_folder(CHALLENGE_INPUT),
         metavar="PATH",
         help="a TUS-REC dataset (train or validation layout, 2024 or 2025), a folder of files, or "
-        f"one .h5, PLUS .mha or DICOM file (default: {CHALLENGE_INPUT} where it exists)",
+        "one .h5, PLUS .mha or DICOM file (default: "
+        f"{' or '.join(str(folder) for folder, _ in DOORS)}, where data are mounted)",
     )
     command.add_argument(
         "--output",
         type=Path,
-        **default_folder(CHALLENGE_OUTPUT),
         metavar="DIR",
-        help=f"where results go (default: {CHALLENGE_OUTPUT} where it exists)",
+        help=f"where results go (default: {' or '.join(str(folder) for _, folder in DOORS)})",
     )
     add_input_options(command)
     add_run_options(command)
@@ -135,11 +160,6 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def default_folder(folder: Path) -> dict[str, Any]:
-    """argparse's words for an option that defaults to a mount point where that exists."""
-    return {"default": folder} if folder.is_dir() else {"required": True}
-
-
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     number = int(text)
@@ -148,5 +168,11 @@ def positive(text: str) -> int:
     return number
 
 
+def end_on_sigterm(*_: object) -> None:
+    """End as an exception does, which leaves no half-written file; process 1 needs a handler."""
+    sys.exit(TERMINATED)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, end_on_sigterm)
     sys.exit(main())

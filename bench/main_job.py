@@ -4,6 +4,8 @@
 that it is the pipeline's own.
 """
 
+import contextlib
+import io
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ def main() -> None:
         say(child_memory("function_memory", str(dataset)))
         for ddf in ("landmarks", "full"):
             say(child_memory("command_memory", str(dataset), str(Path(folder) / ddf), ddf))
+        say(child_memory("evaluation_memory", str(dataset), str(Path(folder) / "landmarks")))
 
 
 def displacement_speed(frames: int = 300, times: int = 5) -> str:
@@ -96,6 +99,15 @@ def command_memory(dataset: str, output: str, ddf: str) -> str:
     return f"predict.py --ddf {ddf} on {FRAMES} frames: peak {peak_bytes() / GB:.2f} GB{bar}"
 
 
+def evaluation_memory(dataset: str, output: str) -> str:
+    """Peak of evaluate.py on a result of that length."""
+    import evaluate  # noqa: PLC0415
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluate.main(["--truth", dataset, "--pred", output])
+    return f"evaluate.py on {FRAMES} frames: peak {peak_bytes() / GB:.2f} GB (bar: 1)"
+
+
 def organisers_displacements(transforms: NDArray[np.float64]) -> NDArray[np.float32]:
     """matmul(T, matmul(S, points)) minus the points, float32, as the contract describes it."""
     height, width = IMAGE_SIZE
@@ -114,16 +126,18 @@ def random_motions(frames: int) -> NDArray[np.float64]:
 
 
 def long_dataset(folder: Path) -> Path:
-    """The sample's frames repeated to FRAMES, in the validation layout, without truth."""
-    (folder / "frames/900").mkdir(parents=True)
-    (folder / "landmarks").mkdir()
+    """The sample's frames and poses repeated to FRAMES, in the validation layout."""
+    (folder / "landmarks").mkdir(parents=True)
     for name in ("calib_matrix.csv", "dataset_keys.h5", "landmarks/landmark_900.h5"):
         (folder / name).write_bytes((SAMPLE / name).read_bytes())
-    with h5py.File(SAMPLE / "frames/900/RH_rotation.h5") as file:
-        frames = file["frames"][()]
-    repeated = np.tile(frames, (FRAMES // len(frames) + 1, 1, 1))[:FRAMES]
-    with h5py.File(folder / "frames/900/RH_rotation.h5", "w") as file:
-        file["frames"] = repeated
+    for part, dataset in (("frames", "frames"), ("transfs", "tforms")):
+        place = f"{part}/900/RH_rotation.h5"
+        with h5py.File(SAMPLE / place) as file:
+            values = file[dataset][()]
+        (folder / place).parent.mkdir(parents=True)
+        with h5py.File(folder / place, "w") as file:
+            repeats = (FRAMES // len(values) + 1, *[1] * (values.ndim - 1))
+            file[dataset] = np.tile(values, repeats)[:FRAMES]
     return folder
 
 

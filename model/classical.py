@@ -8,6 +8,7 @@ mirror image.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -51,6 +52,18 @@ class Pairs:
     motion: Array
     information: Array
     correlation: Array
+
+    @classmethod
+    def room(cls, count: int, places: int) -> Self:
+        """Room for `count` pairs of `places` patches."""
+        return cls(np.zeros((count, 3)), np.zeros((count, 3, 3)), np.zeros((count, places)))
+
+    def put(self, first: int, some: "Pairs") -> None:
+        """Write `some` pairs from the place `first` on."""
+        key = slice(first, first + len(some.motion))
+        self.motion[key] = some.motion
+        self.information[key] = some.information
+        self.correlation[key] = some.correlation
 
 
 class Classical:
@@ -129,15 +142,21 @@ def _sample_speckle(frames: Frames, mask: torch.Tensor, grid: Grid) -> Speckle:
 def _match_all(
     frames: Frames, mask: torch.Tensor, speckle: Speckle, grid: Grid
 ) -> dict[int, Pairs]:
-    """All pairs of frames, by interval."""
-    found: dict[int, list[Pairs]] = {k: [] for k in INTERVALS if k < frames.shape[0]}
+    """All pairs of frames, by interval.
+
+    Room for all is taken at once: what is kept from each slice would break up the heap.
+    """
+    count, places = frames.shape[0], len(grid.tops) * len(grid.lefts)
+    found = {k: Pairs.room(count - k, places) for k in INTERVALS if k < count}
+    end = 0  # frames seen
     for patches, new in _slices(frames, mask, grid):
-        for interval, parts in found.items():
+        end += new
+        for interval, pairs in found.items():
             first = max(len(patches) - new - interval, 0)
             if first + interval < len(patches):
                 a, b = patches[first : len(patches) - interval], patches[first + interval :]
-                parts.append(_match(a, b, speckle, grid))
-    return {k: _concatenate(parts) for k, parts in found.items()}
+                pairs.put(end - interval - len(a), _match(a, b, speckle, grid))
+    return found
 
 
 def _slices(frames: Frames, mask: torch.Tensor, grid: Grid) -> Iterator[tuple[Patches, int]]:
@@ -193,11 +212,3 @@ def _shift_sd(height: Array, speckle: Speckle) -> Array:
     variance = (1 - r**2) / (r**2 * cells * speckle.bend) + SHIFT_FLOOR_MM**2
     shown = height[..., None] > LEAST_HEIGHT
     return np.where(shown, np.sqrt(variance), 10 * rigid_fit.LARGEST_SD_MM)
-
-
-def _concatenate(parts: list[Pairs]) -> Pairs:
-    return Pairs(
-        np.concatenate([part.motion for part in parts]),
-        np.concatenate([part.information for part in parts]),
-        np.concatenate([part.correlation for part in parts]),
-    )

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
-from model.device import choose_device, describe_device
+from model.device import choose_device, describe_device, is_out_of_memory
 from model.interface import Estimator
 from model.registry import load_estimator
 from pipeline.prediction import predict_motion
 from tusrec import __version__, memory, metrics
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.files import discard_partial
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.metrics import Errors, Geometry, Motion
 from tusrec.protocols import protocol_of
@@ -70,12 +71,15 @@ def predict_all(sources: list[ScanSource], settings: Settings, jobs: int) -> Ite
         yield from (predict_one(source, settings) for source in sources)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        jobs, context, initializer=_start_worker, initargs=(context.Value("i", 0), jobs)
-    ) as pool:
+    initial = (context.Value("i", 0), jobs)
+    with ProcessPoolExecutor(jobs, context, _start_worker, initial) as pool:
         futures = {pool.submit(_predict_in_worker, source, settings): source for source in sources}
-        for future in as_completed(futures):
-            yield _outcome_of(future, futures[future].key)
+        try:
+            for future in as_completed(futures):
+                yield _outcome_of(future, futures[future].key)
+        except BaseException:
+            _end_workers(pool, [result_path(settings.output, source.key) for source in sources])
+            raise
 
 
 def predict_one(source: ScanSource, settings: Settings) -> Outcome:
@@ -85,10 +89,10 @@ def predict_one(source: ScanSource, settings: Settings) -> Outcome:
         return _kept(source.key, estimator, settings) or _predict(source, estimator, settings)
     except TusrecError as error:
         return _failed(source.key, str(error), error.exit_code)
-    except MemoryError:
-        message = f"{source.key}: out of memory; free memory, or give --jobs 1"
-        return _failed(source.key, message, OutOfMemoryError.exit_code)
     except Exception as error:  # a defect in one scan must not cost the others
+        if is_out_of_memory(error):
+            message = f"{source.key}: out of memory; free memory, or give fewer --jobs"
+            return _failed(source.key, message, OutOfMemoryError.exit_code)
         log.debug("unexpected failure", exc_info=True)
         message = f"{source.key}: unexpected {type(error).__name__}: {error}"
         return _failed(source.key, " ".join(message.split()), UNEXPECTED)
@@ -178,6 +182,16 @@ def _start_worker(counter: "Synchronized[int]", jobs: int) -> None:
 
 def _predict_in_worker(source: ScanSource, settings: Settings) -> Outcome:
     return predict_one(source, replace(settings, device_index=_worker_index))
+
+
+def _end_workers(pool: ProcessPoolExecutor, results: list[Path]) -> None:
+    """End all workers at once; what they were writing goes with them."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    for path in results:
+        discard_partial(path)
 
 
 def _outcome_of(future: "Future[Outcome]", key: str) -> Outcome:

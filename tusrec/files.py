@@ -5,7 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
     Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on.
     """
-    partial = path.with_name(f".{path.name}.part")
+    partial = _partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -27,7 +27,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        _remove(partial)
+        discard_partial(path)
+
+
+def discard_partial(path: Path) -> None:
+    """Remove what an unfinished `atomic_path(path)` left."""
+    # A folder that cannot be read or written has an error of its own on the way.
+    with suppress(OSError):
+        _partial_path(path).unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -55,6 +62,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     # HDF5 puts a page of detail into strerror.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
@@ -62,11 +73,3 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
         f"{path}: cannot write ({reason}); free the disk, mend its permissions, or choose "
         "another --output"
     )
-
-
-def _remove(partial: Path) -> None:
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:
-        # The folder itself cannot be read or written; that error is already on its way.
-        return

@@ -1,15 +1,19 @@
 """HDF5 files read with every expected failure as one line."""
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from tusrec.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 @contextmanager
@@ -38,19 +42,16 @@ def names(file: h5py.File) -> list[str]:
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Create or replace a file. A full disk is an OSError, also when it shows only on closing."""
-    file = h5py.File(path, "w", locking=False)
-    try:
-        yield file
-    except BaseException:
-        # What is still unwritten cannot be written either; the first failure says why.
-        with suppress(RuntimeError):
-            file.close()
-        raise
-    try:
-        file.close()
-    except RuntimeError as error:
-        raise OSError(" ".join(str(error).split())) from error
+    """Create or replace a file. Raises OSError, at the end of the block, if it cannot be written.
+
+    HDF5 must not see a failed write: it crashes the process when it closes a file whose tables
+    it could not flush.
+    """
+    with _PatientFile(path, "w+") as stream:
+        with h5py.File(stream, "w") as file:
+            yield file
+        if stream.failure is not None:
+            raise stream.failure
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -101,6 +102,28 @@ class Hdf5Frames:
 
     def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
         return np.asarray(self._dataset[key], np.uint8)
+
+
+class _PatientFile(io.FileIO):
+    """A file that keeps its first failure to write, and from then on writes nothing."""
+
+    failure: OSError | None = None
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        rest = memoryview(data)
+        try:
+            while self.failure is None and rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = error
+        return len(memoryview(data))
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return self.tell() if size is None else size
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -1,21 +1,25 @@
 """Bad input and broken disks: one clear line, the right exit code, nothing half-written."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 import predict
 from pipeline import batch, prediction
 from tusrec.errors import OutOfMemoryError, WeightsError
+from tusrec.layouts import InputOptions, find_scans
 from tusrec.results import read_result
 from tusrec.scans import Scan
 
@@ -295,3 +299,95 @@ def test_a_read_only_dataset_is_enough(dataset: Path, tmp_path: Path) -> None:
     for path in [dataset, *dataset.rglob("*")]:
         path.chmod(0o755)
     shutil.rmtree(dataset)
+
+
+# Writes its first scan slowly, and says so by a file.
+SLOW = """
+import pathlib, sys, time
+from tusrec import results
+write = results._write_dense
+def slow(*arguments):
+    write(*arguments)
+    pathlib.Path(sys.argv[4], "writing").touch()
+    time.sleep(60)
+results._write_dense = slow
+"""
+AS_COMMAND = """
+import runpy, sys
+sys.argv[0] = "predict.py"
+runpy.run_path("predict.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_and_leaves_whole_files_only(
+    sent: signal.Signals, dataset: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    options = ["--input", dataset, "--output", output, "--ddf", "full", "--model", "identity"]
+    command = [sys.executable, "-c", SLOW + AS_COMMAND, *map(str, options), "--device", "cpu"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(output / "writing")
+        process.send_signal(sent)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + sent
+    assert "Traceback" not in told
+    assert [path.name for path in output.iterdir()] == ["writing"]
+
+
+def test_ending_a_run_of_several_jobs_ends_its_workers(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "_outcome_of", stop)
+    assert run(dataset, tmp_path / "out", "--jobs", "2") == 128 + signal.SIGINT
+    assert multiprocessing.active_children() == []
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def wait_for(path: Path, seconds: float = 60.0) -> None:
+    for _ in range(int(seconds / 0.05)):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def test_sixty_four_scans_leak_no_memory(tmp_path: Path, make_lone_scan: Make) -> None:
+    """Resident memory after the 16th and after the 64th scan, within 2 %."""
+    for number in range(64):
+        make_lone_scan(tmp_path / f"data/scan{number:02d}.h5", frames=6, seed=number)
+    options = InputOptions(spacing=(0.2, 0.2))
+    sources = find_scans(tmp_path / "data", options).scans
+    settings = batch.Settings(tmp_path / "out", "classical", "cpu")
+    sizes = []
+    for outcome in batch.predict_all(sources, settings, jobs=1):
+        assert outcome.status == "done"
+        sizes.append(psutil.Process().memory_info().rss)
+    assert sizes[-1] < 1.02 * sizes[15]
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_data_at_either_mount_point_is_found_without_options(
+    door: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors = [(tmp_path / f"in{number}", tmp_path / f"out{number}") for number in range(2)]
+    for folders in doors:
+        for folder in folders:
+            folder.mkdir()
+    doors[door][0].rmdir()
+    dataset.rename(doors[door][0])
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    assert predict.main(["--model", "identity", "--device", "cpu"]) == 0
+    assert (doors[door][1] / "run.json").exists()
+    assert not list(doors[1 - door][1].iterdir())
+
+
+def test_a_container_without_data_says_where_to_mount_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(predict, "DOORS", ((tmp_path / "in", tmp_path / "out"),))
+    assert predict.main([]) == 2
+    assert f"nothing is mounted at {tmp_path / 'in'}" in caplog.text

@@ -1,0 +1,90 @@
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tusrec.errors import OutputError
+from tusrec.files import atomic_path, require_writable, write_json
+
+Refused = Callable[..., AbstractContextManager[None]]
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder" / "file"
+    with atomic_path(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+        assert partial.parent == path.parent  # a rename across disks would not be atomic
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, MemoryError])
+def test_a_failure_while_writing_leaves_the_old_file_and_no_remains(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(path) as partial:
+            partial.write_text("new")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_remains_of_a_killed_run_are_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_path(path) as partial:
+        name = partial
+        partial.write_text("first")
+    name.write_text("remains of a run that was killed")
+    with atomic_path(path) as partial:
+        partial.write_text("second")
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_an_output_error_that_names_the_file(
+    tmp_path: Path, refused: Refused
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    words = (str(path), "No space left", "--output")
+    with refused(*words, kind=OutputError), atomic_path(path):
+        Path("/dev/full").write_text("x" * 100_000)
+    assert path.read_text() == "old"
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "output").write_text("I am a file")
+    for path in (tmp_path / "output" / "a.h5", tmp_path / "output" / "deep" / "a.h5"):
+        with refused(str(path), "cannot write", kind=OutputError), atomic_path(path):
+            pytest.fail("the block must not run")
+        with refused(str(path.parent), "cannot write", kind=OutputError):
+            require_writable(path.parent)
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_any_work(refused: Refused) -> None:
+    with refused("/proc", "cannot write", "--output", kind=OutputError):
+        require_writable(Path("/proc/self"))
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "output"
+    require_writable(folder)
+    require_writable(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_json_holds_null_for_what_json_cannot_say(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": ("x", None)}})
+    assert json.loads(path.read_text()) == {"a": None, "b": [1.5, None], "c": {"d": ["x", None]}}
+    assert list(tmp_path.iterdir()) == [path]
