@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tusrec.comparison import Comparison, better_mirror, compare, constant_motion
+from tusrec.comparison import Comparison, Truth, better_mirror, compare, constant_motion
 from tusrec.errors import InputError, TusrecError
 from tusrec.metrics import Geometry, Motion, identity
 from tusrec.protocols import protocol_of
@@ -47,32 +47,30 @@ def evaluate_scan(
         if true is None:
             raise InputError(f"{source.key}: no tracked poses, so no truth to evaluate against")
         geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+        truth = Truth(true, geometry)
         references = {
             "identity": identity(scan.frames.shape[0]),
             "constant motion": constant_motion(true),
             "truth": true,
         }
         entries = [
-            Entry(row, scan.key, compare(motion, true, geometry))
-            for row, motion in references.items()
+            Entry(row, scan.key, compare(motion, truth)) for row, motion in references.items()
         ]
         for row, folder in predictions.items():
             rows = [row, f"{row}, better mirror"] if mirror else [row]
-            entries += _predicted(rows, folder, scan, true, geometry)
+            entries += _predicted(rows, folder, scan, truth)
     return entries
 
 
-def _predicted(
-    rows: list[str], folder: Path, scan: Scan, true: Motion, geometry: Geometry
-) -> list[Entry]:
+def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:
     try:
         motion = _read_motion(result_path(folder, scan.key), scan)
     except TusrecError as error:
         return [Entry(row, scan.key, None, str(error)) for row in rows]
-    motions = [motion, better_mirror(motion, true, geometry)]
+    motions = [motion] if len(rows) == 1 else [motion, better_mirror(motion, truth)]
     return [
-        Entry(row, scan.key, compare(motion, true, geometry))
-        for row, motion in zip(rows, motions, strict=False)
+        Entry(row, scan.key, compare(motion, truth))
+        for row, motion in zip(rows, motions, strict=True)
     ]
 
 

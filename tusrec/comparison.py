@@ -1,6 +1,7 @@
 """A scan's prediction held against its truth: errors, scores, and where the error is."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +42,31 @@ class Comparison:
         return scores | asdict(self.errors) | drift | slopes | correlations
 
 
-def compare(predicted: Motion, true: Motion, geometry: Geometry) -> Comparison:
+@dataclass(frozen=True)
+class Truth:
+    """What the predictions of a scan are held against."""
+
+    motion: Motion
+    geometry: Geometry
+
+    @cached_property
+    def largest_errors(self) -> Errors:
+        """The errors of identity, which normalise the scores."""
+        frames = len(self.motion.T_first_from_frame) + 1
+        return metrics.errors(metrics.identity(frames), self.motion, self.geometry)
+
+
+def compare(predicted: Motion, truth: Truth) -> Comparison:
     """All measures of a prediction of N-1 motions."""
+    true, geometry = truth.motion, truth.geometry
     found = metrics.errors(predicted, true, geometry)
-    largest = metrics.errors(metrics.identity(len(true.T_first_from_frame) + 1), true, geometry)
     centre = image_centre(geometry)
     x, y = (freedoms(m.T_previous_from_frame, centre) for m in (true, predicted))
     drift = np.linalg.norm(_places(predicted, centre)[-1] - _places(true, centre)[-1])
     path = np.linalg.norm(np.diff(_places(true, centre), axis=0), axis=1).sum()
     return Comparison(
         errors=found,
-        scores=metrics.scores(found, largest),
+        scores=metrics.scores(found, truth.largest_errors),
         slopes=dict(zip(FREEDOMS, map(slope, x.T, y.T), strict=True)),
         correlations=dict(zip(FREEDOMS, map(correlation, x.T, y.T), strict=True)),
         final_drift_mm=float(drift),
@@ -77,7 +92,7 @@ def constant_motion(true: Motion) -> Motion:
     return Motion(poses.chain(local), local)
 
 
-def better_mirror(predicted: Motion, true: Motion, geometry: Geometry) -> Motion:
+def better_mirror(predicted: Motion, truth: Truth) -> Motion:
     """The prediction or its elevational mirror, whichever has the lower local pixel error.
 
     Frames alone cannot tell the two apart, so this shows what the sign of the scan costs.
@@ -86,10 +101,10 @@ def better_mirror(predicted: Motion, true: Motion, geometry: Geometry) -> Motion
         poses.mirror_elevation(predicted.T_first_from_frame),
         poses.mirror_elevation(predicted.T_previous_from_frame),
     )
-    truth = true.T_previous_from_frame
+    true = truth.motion.T_previous_from_frame
     return min(
         (predicted, mirrored),
-        key=lambda motion: metrics.pixel_error(motion.T_previous_from_frame, truth, geometry),
+        key=lambda m: metrics.pixel_error(m.T_previous_from_frame, true, truth.geometry),
     )
 
 

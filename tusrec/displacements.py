@@ -24,7 +24,8 @@ def affine_displacements(
 
     Its product with a 1-based pixel (x, y, 1) is that pixel's displacement in mm.
     """
-    return np.asarray(((transforms - np.eye(4)) @ scale)[..., :3, [0, 1, 3]], np.float64)
+    transforms, scale = np.asarray(transforms, np.float64), np.asarray(scale, np.float64)
+    return np.asarray(((transforms - np.eye(4)) @ scale)[..., :3, [0, 1, 3]])
 
 
 def dense_displacements(
@@ -37,7 +38,7 @@ def dense_displacements(
 
     Pixels count from 1 and are flattened row by row: index = (y - 1) * width + (x - 1).
     """
-    affine = affine_displacements(np.asarray(transforms, np.float64), scale)
+    affine = affine_displacements(transforms, scale)
     # torch's plain pages, since numpy asks for huge ones: on a virtual machine whose memory is
     # fragmented these made 1,500 frames take 29-52 s instead of 3-5 s.
     field = torch.empty((len(affine), 3, height * width), dtype=torch.float32).numpy()
@@ -78,7 +79,7 @@ def landmark_displacements(
 
     transforms (N-1, 4, 4) are those of frames 1..N-1.
     """
-    affine = affine_displacements(np.asarray(transforms, np.float64), scale)
+    affine = affine_displacements(transforms, scale)
     pixels = np.column_stack([landmarks[:, 1:], np.ones(len(landmarks))])
     moved = np.einsum("lij,lj->il", affine[landmark_rows(landmarks[:, 0])], pixels)
     return np.asarray(moved, np.float32)

@@ -3,12 +3,16 @@
 GPE and LPE are mean distances over all pixels of frames 1..N-1, GLE and LLE over landmarks.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tusrec.displacements import affine_displacements, landmark_displacements
+
+THREADS = min(4, os.cpu_count() or 1)  # numpy lets go of the interpreter's lock
 
 
 @dataclass(frozen=True)
@@ -60,23 +64,29 @@ def identity(frames: int) -> Motion:
 def pixel_error(
     predicted: NDArray[np.float64], true: NDArray[np.float64], geometry: Geometry
 ) -> float:
-    """Mean distance (mm) between the displacements of all pixels by two stacks (M, 4, 4).
-
-    The difference is affine in the pixel, d = A (x, y, 1), so its squared length is the quadratic
-    form of A'A and needs one value a pixel instead of three; one frame is held at a time.
-    """
-    affine = affine_displacements(predicted, geometry.scale) - affine_displacements(
+    """Mean distance (mm) between the displacements of all pixels by two stacks (M, 4, 4)."""
+    difference = affine_displacements(predicted, geometry.scale) - affine_displacements(
         true, geometry.scale
     )
-    x = np.arange(1, geometry.width + 1, dtype=np.float64)[None, :]
+    with ThreadPoolExecutor(THREADS) as pool:
+        distances = pool.map(lambda A: _mean_length(A, geometry), difference)
+        return float(np.mean(list(distances)))
+
+
+def _mean_length(A: NDArray[np.float64], geometry: Geometry) -> float:
+    """Mean over all pixels of |A (x, y, 1)|, A (3, 3).
+
+    Its square is the quadratic form of A'A, which needs one value a pixel instead of three.
+    """
+    (xx, xy, x1), (_, yy, y1), (_, _, one) = A.T @ A
+    x = np.arange(1, geometry.width + 1, dtype=np.float64)
     y = np.arange(1, geometry.height + 1, dtype=np.float64)[:, None]
-    total = 0.0
-    for A in affine:
-        (xx, xy, x1), (_, yy, y1), (_, _, one) = A.T @ A
-        squared = (xx * x + (2 * xy * y + 2 * x1)) * x + ((yy * y + 2 * y1) * y + one)
-        # Rounding can leave a tiny negative where the displacements agree.
-        total += float(np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared).mean())
-    return total / len(affine)
+    squared = np.add(xx * x, 2 * (xy * y + x1))
+    squared *= x
+    squared += (yy * y + 2 * y1) * y + one
+    # Rounding can leave a tiny negative where the displacements agree.
+    np.maximum(squared, 0.0, out=squared)
+    return float(np.sqrt(squared, out=squared).mean())
 
 
 def landmark_error(

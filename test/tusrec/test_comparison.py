@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from strategies import transforms
 
 from tusrec import comparison, metrics, poses
-from tusrec.comparison import FREEDOMS, compare
+from tusrec.comparison import FREEDOMS, Truth, compare
 from tusrec.metrics import Geometry, Motion
 
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ def about_centre(xi: Array) -> Array:
 
 def test_the_truth_scores_one_with_slopes_and_correlations_of_one() -> None:
     truth = wandering()
-    found = compare(truth, truth, GEOMETRY)
+    found = compare(truth, Truth(truth, GEOMETRY))
     assert max(vars(found.errors).values()) < 1e-3
     assert list(vars(found.scores).values()) == pytest.approx([1.0] * 5, abs=5e-4)
     assert list(found.slopes.values()) == pytest.approx([1.0] * 6)
@@ -47,14 +47,14 @@ def test_the_truth_scores_one_with_slopes_and_correlations_of_one() -> None:
 
 
 def test_identity_scores_zero_and_drifts_by_the_whole_way() -> None:
-    found = compare(metrics.identity(11), translations(10, z=1.0), GEOMETRY)
+    found = compare(metrics.identity(11), Truth(translations(10, z=1.0), GEOMETRY))
     assert set(vars(found.scores).values()) == {0.0}
     assert found.final_drift_mm == pytest.approx(10.0)
     assert found.drift_percent == pytest.approx(100.0)
 
 
 def test_a_scan_shrunk_by_a_tenth_drifts_by_a_tenth() -> None:
-    found = compare(translations(10, z=0.9), translations(10, z=1.0), GEOMETRY)
+    found = compare(translations(10, z=0.9), Truth(translations(10, z=1.0), GEOMETRY))
     assert found.final_drift_mm == pytest.approx(1.0)
     assert found.drift_percent == pytest.approx(10.0)
     assert found.scores.final == pytest.approx(0.9)
@@ -64,13 +64,13 @@ def test_drift_is_taken_of_the_path_and_not_of_the_way_as_the_crow_flies() -> No
     there_and_back = np.concatenate(
         [translations(5, x=s).T_previous_from_frame for s in (1.0, -1.0)]
     )
-    found = compare(translations(10, x=0.1), moved(there_and_back), GEOMETRY)
+    found = compare(translations(10, x=0.1), Truth(moved(there_and_back), GEOMETRY))
     assert found.final_drift_mm == pytest.approx(1.0)
     assert found.drift_percent == pytest.approx(10.0)
 
 
 def test_a_scan_without_motion_has_no_drift_in_percent() -> None:
-    found = compare(translations(5, x=1.0), metrics.identity(6), GEOMETRY)
+    found = compare(translations(5, x=1.0), Truth(metrics.identity(6), GEOMETRY))
     assert found.final_drift_mm == pytest.approx(5.0)
     assert math.isnan(found.drift_percent)
 
@@ -92,7 +92,7 @@ def test_each_freedom_is_named_after_its_axis_about_the_image_centre(name: str, 
 def test_the_slope_of_one_freedom_is_found_apart_from_the_others() -> None:
     xi = np.random.default_rng(0).normal(size=(40, 6)) * ([0.01] * 3 + [0.3] * 3)
     shrunk = xi * [0.1, 1, 1, 1, 1, 0.6]  # of tilt a tenth is seen, of elevation 0.6
-    found = compare(moved(about_centre(shrunk)), moved(about_centre(xi)), GEOMETRY)
+    found = compare(moved(about_centre(shrunk)), Truth(moved(about_centre(xi)), GEOMETRY))
     expected = dict.fromkeys(FREEDOMS, 1.0) | {"tilt": 0.1, "elevational": 0.6}
     assert found.slopes == pytest.approx(expected)
     assert list(found.correlations.values()) == pytest.approx([1.0] * 6)
@@ -132,12 +132,12 @@ def test_the_better_mirror_finds_the_truth_from_either_side(local: Array) -> Non
     truth = moved(local)
     mirrored = moved(poses.mirror_elevation(local))
     for predicted in (truth, mirrored):
-        found = comparison.better_mirror(predicted, truth, GEOMETRY)
+        found = comparison.better_mirror(predicted, Truth(truth, GEOMETRY))
         assert max(vars(metrics.errors(found, truth, GEOMETRY)).values()) < 1e-3
 
 
 def test_the_measures_carry_the_leaderboards_names() -> None:
-    measures = compare(wandering(seed=1), wandering(), GEOMETRY).measures()
+    measures = compare(wandering(seed=1), Truth(wandering(), GEOMETRY)).measures()
     assert list(measures)[:9] == [
         *("final", "global", "local", "pixel", "landmark"),
         *("GPE", "GLE", "LPE", "LLE"),
