@@ -29,7 +29,7 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("X", "Y"),
-        help="pixel size in mm where no file gives one",
+        help="pixel size in mm of a single file, in place of what its files say",
     )
     parser.add_argument(
         "--image-to-probe",

@@ -23,6 +23,7 @@ IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
+SCAN_FILES = "[!.]*/[!.]*.h5"  # macOS leaves ._ files beside the real ones
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class InputOptions:
 
     calibration: a calib_matrix.csv to use instead of the dataset's own.
     image_to_probe: PLUS's ImageToProbe as a calibration, for sequence metafiles.
-    spacing: (x, y) pixel size in mm, where no file gives one.
+    spacing: (x, y) pixel size in mm, in place of a file's; a lone .h5 then has no truth.
     """
 
     calibration: Path | None = None
@@ -97,7 +98,7 @@ def _named_layout(kind: str, scans: list[ScanSource]) -> Dataset:
 
 
 def _train_scans(root: Path, calibration: Calibration) -> Iterator[ScanSource]:
-    for file in sorted((root / "frames_transfs").glob("*/*.h5")):
+    for file in sorted((root / "frames_transfs").glob(SCAN_FILES)):
         yield _challenge_scan(root, file, calibration)
 
 
@@ -120,7 +121,7 @@ def _dataset_keys(root: Path) -> list[str]:
     if (root / KEYS_FILE).exists():
         with open_hdf5(root / KEYS_FILE) as file:
             return names(file)
-    files = sorted((root / "frames").glob("*/*.h5"))
+    files = sorted((root / "frames").glob(SCAN_FILES))
     return [f"sub{file.parent.name}__{file.stem}" for file in files]
 
 
@@ -141,13 +142,20 @@ def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Sca
 
 
 def _loose_files(folder: Path, options: InputOptions) -> Dataset:
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_scan_file(file)]
+    files = [file for file in sorted(folder.glob("[!.]*")) if _is_scan_file(file)]
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
             "or .h5, .mha or DICOM files; pass the dataset's folder as --input"
         )
-    return Dataset("folder of files", [_listed(file, options) for file in files])
+    scans: dict[str, ScanSource] = {}
+    for file in files:
+        scan = _listed(file, options)
+        if scan.key in scans:
+            reason = f"{file}: another file is named {scan.key} too; rename one of them"
+            scan = UnusableScan(file.name, reason)
+        scans[scan.key] = scan
+    return Dataset("folder of files", list(scans.values()))
 
 
 def _listed(file: Path, options: InputOptions) -> ScanSource:
@@ -159,7 +167,7 @@ def _listed(file: Path, options: InputOptions) -> ScanSource:
 
 
 def _is_scan_file(file: Path) -> bool:
-    if file.name == KEYS_FILE:
+    if file.name == KEYS_FILE or not file.is_file():
         return False
     return file.suffix == ".h5" or is_sequence(file) or is_dicom(file)
 
@@ -184,6 +192,9 @@ def _single(file: Path, options: InputOptions) -> ScanSource:
 def _single_hdf5(file: Path, options: InputOptions) -> Hdf5Scan:
     """A lone file; inside a challenge dataset it keeps that dataset's poses and landmarks."""
     roots = [folder for folder in file.resolve().parents[2:3] if _is_dataset(folder)]
+    if options.spacing and not options.calibration:
+        # Without the image's place on the tool, tracked poses say nothing of the image.
+        return Hdf5Scan(file.stem, file, from_spacing(*options.spacing))
     calibration = _single_calibration(file, roots, options)
     if roots:
         return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
@@ -193,12 +204,10 @@ def _single_hdf5(file: Path, options: InputOptions) -> Hdf5Scan:
 
 
 def _single_calibration(file: Path, roots: list[Path], options: InputOptions) -> Calibration:
-    if options.spacing:
-        return from_spacing(*options.spacing)
-    found = [folder / CALIBRATION_FILE for folder in [file.parent, *roots]]
-    paths = [options.calibration] if options.calibration else [p for p in found if p.exists()]
-    if not paths:
+    places = [folder / CALIBRATION_FILE for folder in [file.parent, *roots]]
+    found = [options.calibration] if options.calibration else [p for p in places if p.exists()]
+    if not found:
         raise InputError(
             f"{file}: no {CALIBRATION_FILE} beside it; pass --calib FILE or --spacing X Y (mm)"
         )
-    return read_calibration(paths[0])
+    return read_calibration(found[0])

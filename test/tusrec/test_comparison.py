@@ -111,6 +111,10 @@ def test_a_freedom_that_does_not_vary_has_no_slope_and_no_correlation() -> None:
     assert math.isnan(comparison.correlation(still, varied))
     assert comparison.slope(varied, still) == pytest.approx(0.0)
     assert math.isnan(comparison.correlation(varied, still))
+    rounding = 1e-12 * varied
+    assert math.isnan(comparison.slope(rounding, varied))
+    assert math.isnan(comparison.correlation(rounding, varied))
+    assert math.isnan(comparison.correlation(varied, rounding))
 
 
 def test_constant_motion_of_a_steady_scan_is_the_truth() -> None:

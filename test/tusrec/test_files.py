@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tusrec.errors import OutputError
-from tusrec.files import atomic_path, require_writable, write_json
+from tusrec.files import atomic_path, discard_partial, require_writable, write_json
 
 Refused = Callable[..., AbstractContextManager[None]]
 
@@ -49,6 +49,20 @@ def test_the_remains_of_a_killed_run_are_overwritten(tmp_path: Path) -> None:
         partial.write_text("second")
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_remains_of_a_killed_run_can_be_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("finished")
+    with atomic_path(tmp_path / "other") as partial:
+        remains = partial.with_name(partial.name.replace("other", "file"))
+        partial.touch()
+    remains.write_text("remains")
+    discard_partial(path)
+    discard_partial(path)
+    discard_partial(path / "in" / "no" / "folder")
+    assert not remains.exists()
+    assert path.read_text() == "finished"
 
 
 def test_a_full_disk_is_an_output_error_that_names_the_file(

@@ -332,6 +332,7 @@ def test_a_folder_of_files_lists_every_kind_and_nothing_else(
     make_dicom(tmp_path / "c.dcm")
     make_dicom(tmp_path / "IM0001")
     (tmp_path / "notes.txt").write_text("not a scan")
+    make_lone_scan(tmp_path / "dataset_keys.h5")  # a copied list of keys, which is no scan
     (tmp_path / "volume.mha").write_text("ObjectType = Image\nNDims = 3\n")
     dataset = find_scans(tmp_path, SPACING)
     assert dataset.layout == "folder of files"
@@ -379,3 +380,29 @@ def test_the_options_reach_a_sequence(tmp_path: Path, make_sequence: Make) -> No
     calibration = from_image_to_probe(np.diag([0.3, 0.4, 1.0, 1.0]), "here")
     scan, _ = opened(find_scans(file, InputOptions(image_to_probe=calibration)))
     assert scan.calibration is calibration
+
+
+def test_two_files_of_one_name_are_told_and_the_first_is_kept(
+    tmp_path: Path, make_lone_scan: Make, make_sequence: Make, refused: Refused
+) -> None:
+    make_lone_scan(tmp_path / "a.h5")
+    make_sequence(tmp_path / "a.igs.mha")
+    scans = find_scans(tmp_path, InputOptions(spacing=(0.1, 0.1))).scans
+    assert [scan.key for scan in scans] == ["a", "a.igs.mha"]
+    with refused("a.igs.mha", "rename"), scans[1].open():
+        pass
+
+
+def test_the_hidden_files_of_an_archive_are_not_scans(
+    tmp_path: Path, make_train_dataset: Make
+) -> None:
+    dataset = make_train_dataset(tmp_path)
+    (dataset / "frames_transfs/050/._RH_rotation.h5").write_bytes(b"\0" * 100)
+    assert [scan.key for scan in find_scans(dataset).scans] == ["sub050__RH_rotation"]
+
+
+def test_a_spacing_alone_gives_a_lone_scan_no_truth(tmp_path: Path, make_lone_scan: Make) -> None:
+    file = make_lone_scan(tmp_path / "a.h5", with_poses=True)
+    with find_scans(file, InputOptions(spacing=(0.1, 0.2))).scans[0].open() as scan:
+        assert scan.true_motion() is None
+        assert scan.calibration.spacing == (0.1, 0.2)

@@ -24,7 +24,16 @@ def test_the_rotations_of_2025_are_one_protocol(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["RH_run318", "rotation", "RH_rotation_2", "xRH_rotation", "RH_Par_X_DtP", "RH_Par_L", ""],
+    [
+        "RH_run318",
+        "rotation",
+        "RH_rotation_2",
+        "xRH_rotation",
+        "RH_Par_C_DtP_2",
+        "RH_Par_X_DtP",
+        "RH_Par_L",
+        "",
+    ],
 )
 def test_any_other_name_is_another_protocol(name: str) -> None:
     assert protocol_of(name) == "other"

@@ -162,6 +162,17 @@ def test_frames_of_a_wrong_shape_or_type_are_refused(
         read_all(source)
 
 
+def test_a_number_type_that_numpy_cannot_hold_is_refused(
+    source: Hdf5Scan, refused: Refused
+) -> None:
+    with h5py.File(source.frames_path, "w") as file:
+        strange = h5py.h5t.IEEE_F64LE.copy()
+        strange.set_ebias(2**20)
+        h5py.h5d.create(file.id, b"frames", strange, h5py.h5s.create_simple(SHAPE))
+    with refused("frames.h5", "Insufficient precision", kind=InputError):
+        read_all(source)
+
+
 def test_a_group_in_place_of_the_frames_is_refused(source: Hdf5Scan, refused: Refused) -> None:
     put(source.frames_path, "frames", None)
     with h5py.File(source.frames_path, "a") as file:
