@@ -6,7 +6,6 @@ the direction it has, and towards +z (`signs`), since two frames cannot tell a m
 mirror image.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from model import block_matching, decorrelation, rigid_fit
 from model.block_matching import MARGIN, Grid, Patches
+from model.device import Batches
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
 from model.signs import choose_signs
@@ -142,31 +142,27 @@ def _sample_speckle(frames: Frames, mask: torch.Tensor, grid: Grid) -> Speckle:
 def _match_all(
     frames: Frames, mask: torch.Tensor, speckle: Speckle, grid: Grid
 ) -> dict[int, Pairs]:
-    """All pairs of frames, by interval.
+    """All pairs of frames, by interval, a slice at a time; smaller slices if memory runs out.
 
     Room for all is taken at once: what is kept from each slice would break up the heap.
     """
     count, places = frames.shape[0], len(grid.tops) * len(grid.lefts)
     found = {k: Pairs.room(count - k, places) for k in INTERVALS if k < count}
-    end = 0  # frames seen
-    for patches, new in _slices(frames, mask, grid):
-        end += new
+    before: Patches | None = None
+
+    def match(start: int, stop: int) -> None:
+        nonlocal before
+        new = _patches(frames[start:stop], mask, grid)
+        patches = new if before is None else block_matching.join(before, new)
         for interval, pairs in found.items():
-            first = max(len(patches) - new - interval, 0)
+            first = max(len(patches) - len(new) - interval, 0)
             if first + interval < len(patches):
                 a, b = patches[first : len(patches) - interval], patches[first + interval :]
-                pairs.put(end - interval - len(a), _match(a, b, speckle, grid))
-    return found
-
-
-def _slices(frames: Frames, mask: torch.Tensor, grid: Grid) -> Iterator[tuple[Patches, int]]:
-    """Patches of SLICE frames at a time with those just before, and how many are new."""
-    before: Patches | None = None
-    for start in range(0, frames.shape[0], SLICE):
-        new = _patches(frames[start : start + SLICE], mask, grid)
-        patches = new if before is None else block_matching.join(before, new)
-        yield patches, len(new)
+                pairs.put(stop - interval - len(a), _match(a, b, speckle, grid))
         before = patches[max(len(patches) - max(INTERVALS), 0) :]
+
+    Batches(SLICE).run(match, count)
+    return found
 
 
 def _patches(raw: NDArray[np.uint8], mask: torch.Tensor, grid: Grid) -> Patches:

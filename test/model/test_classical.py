@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from model import decorrelation
-from model.block_matching import Grid, correlate, cut, find_peaks, moving_mask, normalise
+from model import classical, decorrelation
+from model.block_matching import Grid, Patches, correlate, cut, find_peaks, moving_mask, normalise
 from model.classical import Classical
 from model.decorrelation import correlation_at, distance_at, fit_planes
 from model.fusion import fuse_intervals
@@ -22,6 +22,7 @@ from model.rigid_fit import fit_in_plane, predicted_shifts
 from model.signs import choose_signs
 from tusrec import poses
 from tusrec.calibration import Calibration, from_spacing, read_calibration
+from tusrec.errors import OutOfMemoryError
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")
@@ -305,3 +306,32 @@ def test_a_real_linear_scan_comes_out_better_than_identity_up_to_its_sign(scan: 
     errors = [local_error(sign, true, calibration) for sign in (T, poses.mirror_elevation(T))]
     still = local_error(np.broadcast_to(np.eye(4), true.shape), true, calibration)
     assert min(errors) < 0.85 * still
+
+
+def test_running_out_of_memory_halves_the_slices_once_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = np.round(volume()[:20]).astype(np.uint8)
+    whole = estimate(frames)
+    cut_patches = classical._patches
+
+    def short_of_memory(raw: NDArray[np.uint8], *rest: object) -> Patches:
+        if len(raw) > classical.SLICE // 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return cut_patches(raw, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classical, "_patches", short_of_memory)
+    halved = estimate(frames)
+    np.testing.assert_allclose(halved.T_previous_from_frame, whole.T_previous_from_frame, atol=1e-6)
+    assert caplog.text.count("out of memory") == 1
+
+
+def test_memory_that_is_short_of_one_frame_is_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(*_: object) -> Patches:
+        raise MemoryError
+
+    monkeypatch.setattr(classical, "_match", none_left)
+    with pytest.raises(OutOfMemoryError, match="batch of 1"):
+        estimate(np.round(volume()[:6]).astype(np.uint8))
