@@ -5,6 +5,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.evaluation import Entry, evaluate_scan
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate every scan that has truth, and print the table."""
-    dataset = find_scans(options.truth, input_options(options))
+    dataset = find_scans(options.truth, replace(input_options(options), poses=options.poses))
     predictions = rows_by_folder(options.pred)
     entries: list[Entry] = []
     problems: list[str] = []
@@ -71,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DIR",
         help="folders that predict.py wrote; each is a row named after its folder",
+    )
+    command.add_argument(
+        "--poses",
+        default="tforms",
+        metavar="NAME",
+        help="dataset of true poses; simulated scans also have tforms_exact and tforms_tracked "
+        "(default: %(default)s)",
     )
     command.add_argument(
         "--mirror",

@@ -15,10 +15,14 @@ SCORES = ("final", "global", "local", "pixel", "landmark")
 
 @dataclass(frozen=True)
 class Entry:
-    """One scan in one row of the table; comparison is None where the prediction is unusable."""
+    """One scan in one row of the table; comparison is None where the prediction is unusable.
+
+    truth: what it was held against, `tracked` or `exact` poses.
+    """
 
     row: str
     key: str
+    truth: str
     comparison: Comparison | None
     message: str = ""
 
@@ -54,7 +58,8 @@ def evaluate_scan(
             "truth": true,
         }
         entries = [
-            Entry(row, scan.key, compare(motion, truth)) for row, motion in references.items()
+            Entry(row, scan.key, scan.truth, compare(motion, truth))
+            for row, motion in references.items()
         ]
         for row, folder in predictions.items():
             rows = [row, f"{row}, better mirror"] if mirror else [row]
@@ -66,10 +71,10 @@ def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[
     try:
         motion = _read_motion(result_path(folder, scan.key), scan)
     except TusrecError as error:
-        return [Entry(row, scan.key, None, str(error)) for row in rows]
+        return [Entry(row, scan.key, scan.truth, None, str(error)) for row in rows]
     motions = [motion] if len(rows) == 1 else [motion, better_mirror(motion, truth)]
     return [
-        Entry(row, scan.key, compare(motion, truth))
+        Entry(row, scan.key, scan.truth, compare(motion, truth))
         for row, motion in zip(rows, motions, strict=True)
     ]
 

@@ -20,7 +20,8 @@ def text_report(entries: Sequence[Entry]) -> str:
         scans = len({entry.key for entry in group})
         tables.append(_table(f"scores, {title} ({scans}; mean ± sd over scans)", group, SCORES))
         tables.append(_table(f"errors in mm, {title}", group, ERRORS))
-    return "\n\n".join([*tables, _freedoms_table(entries)])
+    truth = " and ".join(sorted({entry.truth for entry in entries}))
+    return "\n\n".join([f"truth: {truth} poses", *tables, _freedoms_table(entries)])
 
 
 def json_report(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -29,7 +30,8 @@ def json_report(entries: Sequence[Entry]) -> dict[str, Any]:
         "rows": _summaries(entries),
         "protocols": {name: _summaries(group) for name, group in _protocols(entries).items()},
         "scans": [
-            {"row": e.row, "scan": e.key, "protocol": e.protocol, "message": e.message}
+            {"row": e.row, "scan": e.key, "protocol": e.protocol}
+            | {"truth": e.truth, "message": e.message}
             | e.measures()
             for e in entries
         ],

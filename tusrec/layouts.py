@@ -32,12 +32,14 @@ class InputOptions:
 
     calibration: a calib_matrix.csv to use instead of the dataset's own.
     image_to_probe: PLUS's ImageToProbe as a calibration, for sequence metafiles.
+    poses: the dataset of poses in HDF5 files; simulated scans also have `tforms_tracked`.
     spacing: (x, y) pixel size in mm, in place of a file's; a lone .h5 then has no truth.
     """
 
     calibration: Path | None = None
     image_to_probe: Calibration | None = None
     spacing: tuple[float, float] | None = None
+    poses: str = "tforms"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
     """
     options = options or InputOptions()
     if path.is_file():
-        return Dataset(f"single file {path.name}", [_single(path, options)])
+        return Dataset(f"single file {path.name}", [_with_poses(_single(path, options), options)])
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; mount the data there or pass --input")
     root = _dataset_root(path)
@@ -64,8 +66,14 @@ def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
         return _loose_files(path, options)
     calibration = _dataset_calibration(root, options)
     if (root / "frames_transfs").is_dir():
-        return _named_layout("train", list(_train_scans(root, calibration)))
-    return _named_layout("validation", list(_validation_scans(root, calibration)))
+        kind, scans = "train", list(_train_scans(root, calibration))
+    else:
+        kind, scans = "validation", list(_validation_scans(root, calibration))
+    return _named_layout(kind, [_with_poses(scan, options) for scan in scans])
+
+
+def _with_poses(scan: ScanSource, options: InputOptions) -> ScanSource:
+    return replace(scan, poses_name=options.poses) if isinstance(scan, Hdf5Scan) else scan
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -150,7 +158,7 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
         )
     scans: dict[str, ScanSource] = {}
     for file in files:
-        scan = _listed(file, options)
+        scan = _with_poses(_listed(file, options), options)
         if scan.key in scans:
             reason = f"{file}: another file is named {scan.key} too; rename one of them"
             scan = UnusableScan(file.name, reason)

@@ -18,6 +18,8 @@ from tusrec.frames import Frames
 from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5, read_array, require
 from tusrec.metrics import Motion
 
+TRACKED = "tracked"
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -26,6 +28,7 @@ class Scan:
     frames: (N, H, W) uint8, N >= 2.
     landmarks: (L, 3) int: frame from 0, x from 1, y from 1; L is 0 where none are given.
     T_camera_from_tool: (N, 4, 4) float64 tracked poses, or None where there is no truth.
+    truth: what those poses are: `tracked`, or `exact` where a simulation wrote them.
     """
 
     key: str
@@ -33,6 +36,7 @@ class Scan:
     calibration: Calibration
     landmarks: NDArray[np.integer]
     T_camera_from_tool: NDArray[np.float64] | None
+    truth: str = TRACKED
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -82,7 +86,7 @@ class Hdf5Scan:
     """A scan in the challenge's HDF5 files.
 
     poses_path and landmarks_path are None where the dataset has no such folder. image_size
-    (height, width) is required of the frames; None takes any.
+    (height, width) is required of the frames; None takes any. poses_name is the dataset of poses.
     """
 
     key: str
@@ -91,6 +95,7 @@ class Hdf5Scan:
     poses_path: Path | None = None
     landmarks_path: Path | None = None
     image_size: tuple[int, int] | None = None
+    poses_name: str = "tforms"
 
     @contextmanager
     def open(self) -> Iterator[Scan]:
@@ -98,7 +103,8 @@ class Hdf5Scan:
         with open_hdf5(self.frames_path) as file:
             frames = _frames(find_dataset(file, "frames"), self.image_size)
             landmarks = self._landmarks(frames.shape)
-            yield Scan(self.key, frames, self.calibration, landmarks, self._poses(frames.shape[0]))
+            tforms, truth = self._poses(frames.shape[0])
+            yield Scan(self.key, frames, self.calibration, landmarks, tforms, truth)
 
     def _landmarks(self, shape: tuple[int, ...]) -> NDArray[np.integer]:
         if self.landmarks_path is None:
@@ -111,15 +117,17 @@ class Hdf5Scan:
         check_landmarks(landmarks, shape, f"{self.landmarks_path}: {name}")
         return landmarks
 
-    def _poses(self, frames: int) -> NDArray[np.float64] | None:
+    def _poses(self, frames: int) -> tuple[NDArray[np.float64] | None, str]:
+        """The poses and what they are; simulated files say it in an attribute."""
         if self.poses_path is None:
-            return None
+            return None, TRACKED
         with open_hdf5(self.poses_path) as file:
-            dataset = find_dataset(file, "tforms")
+            dataset = find_dataset(file, self.poses_name)
             require(dataset, "f", (frames, 4, 4), f"({frames}, 4, 4) floats, one pose a frame")
             tforms = read_array(dataset).astype(np.float64)
-        poses.require_rigid(tforms, f"{self.poses_path}: tforms")
-        return tforms
+            truth = str(dataset.attrs.get("truth", TRACKED))
+        poses.require_rigid(tforms, f"{self.poses_path}: {self.poses_name}")
+        return tforms, truth
 
 
 def _frames(dataset: h5py.Dataset, image_size: tuple[int, int] | None) -> Frames:

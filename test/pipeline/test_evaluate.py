@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -167,3 +168,25 @@ def test_the_table_has_a_line_for_every_row(
     assert "mean ± sd" in printed
     for row in ("identity", "constant motion", "truth"):
         assert printed.count(f"\n{row} ") >= 3
+
+
+def test_the_table_names_the_truth_that_it_used(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Simulated scans keep exact poses beside those that a tracker would report."""
+    for path in dataset.rglob("transfs/*/*.h5"):
+        with h5py.File(path, "a") as file:
+            file["tforms_exact"] = file["tforms"][()]
+            file["tforms_exact"].attrs["truth"] = "exact"
+    run(dataset)
+    assert "truth: tracked poses" in capsys.readouterr().out
+    _, report = run(dataset, more=("--poses", "tforms_exact"))
+    assert "truth: exact poses" in capsys.readouterr().out
+    assert {scan["truth"] for scan in report["scans"]} == {"exact"}
+
+
+def test_a_pose_dataset_that_is_not_there_is_named(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert evaluate.main(["--truth", str(dataset), "--poses", "tforms_exact"]) == 2
+    assert "no dataset 'tforms_exact'" in caplog.text

@@ -1,0 +1,9 @@
+"""A simulator of freehand B-mode scans whose speckle moves like real speckle.
+
+Point scatterers in an anatomy (`tissue`), a probe (`probe`) on a trajectory (`motion`), pictures
+(`imaging`) with what goes wrong in practice (`imperfections`): `scan` puts them together from a
+seed, `dataset` writes the challenge's layouts, `stream` feeds training without a disk.
+"""
+
+EVALUATION_SEED = 900_000
+"""Seeds from here on are for evaluation; no model may be trained on them."""

@@ -1,0 +1,36 @@
+"""A picture of what was simulated."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLUMNS, ROWS = 4, 3
+TILE = (320, 240)
+
+
+def write_contact_sheet(path: Path, scans: list[tuple[str, Path]]) -> None:
+    """Write a PNG of one frame each of up to twelve (name, HDF5 file of `frames`).
+
+    With fewer scans than tiles, each shows several frames.
+    """
+    tiles = COLUMNS * ROWS
+    each = max(1, tiles // len(scans))
+    names = [(name, file, k) for name, file in scans[:tiles] for k in range(each)]
+    rows = -(-len(names) // COLUMNS)
+    sheet = Image.new("L", (COLUMNS * TILE[0], rows * TILE[1]))
+    for tile, (name, file, k) in enumerate(names):
+        corner = (tile % COLUMNS * TILE[0], tile // COLUMNS * TILE[1])
+        index, picture = _picture(file, (k + 0.5) / each)
+        sheet.paste(picture, corner)
+        ImageDraw.Draw(sheet).text((corner[0] + 4, corner[1] + 2), f"{name} {index}", fill=255)
+    sheet.save(path)
+
+
+def _picture(file: Path, place: float) -> tuple[int, Image.Image]:
+    """The frame at a relative place of a scan, its number and a picture of TILE's size."""
+    with h5py.File(file, "r", locking=False) as h5:
+        index = int(place * len(h5["frames"]))
+        frame = np.asarray(h5["frames"][index])
+    return index, Image.fromarray(frame).resize(TILE, Image.Resampling.BOX)

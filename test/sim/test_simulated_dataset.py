@@ -1,0 +1,129 @@
+"""Data sets as the challenge lays them out: complete, resumable, the same on any machine."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import simulate
+from sim import dataset
+from tusrec.calibration import read_calibration
+from tusrec.errors import InputError
+
+ORDER = dataset.Order(
+    year=2025, kind="validation", scans=2, frames=3, protocol="rotation", probe="linear",
+    anatomy="forearm", seed=900_003, truth="exact",
+)  # fmt: skip
+
+
+def make(order: dataset.Order, folder: Path, jobs: int = 1) -> None:
+    dataset.make(order, folder, jobs, lambda frames: None)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_the_validation_layout_is_the_challenges(tmp_path: Path) -> None:
+    make(ORDER, tmp_path)
+    with h5py.File(tmp_path / "dataset_keys.h5") as file:
+        assert set(file) == {"sub050__RH_rotation", "sub050__LH_rotation"}
+    with h5py.File(tmp_path / "frames/050/LH_rotation.h5") as file:
+        assert (file["frames"].shape, file["frames"].dtype) == ((3, 480, 640), np.uint8)
+    with h5py.File(tmp_path / "transfs/050/LH_rotation.h5") as file:
+        assert (file["tforms"].shape, file["tforms"].dtype) == ((3, 4, 4), np.float32)
+        np.testing.assert_array_equal(file["tforms"], file["tforms_exact"])
+        assert not np.array_equal(file["tforms"], file["tforms_tracked"])
+        assert file["tforms"].attrs["truth"] == "exact"
+    with h5py.File(tmp_path / "landmarks/landmark_050.h5") as file:
+        assert file["RH_rotation"].shape == file["LH_rotation"].shape == (100, 3)
+        assert np.issubdtype(file["RH_rotation"].dtype, np.integer)
+    spacing = read_calibration(tmp_path / "calib_matrix.csv").spacing
+    assert spacing == pytest.approx((0.0875, 0.0875))
+
+
+def test_the_2024_train_layout_is_the_challenges(tmp_path: Path) -> None:
+    order = replace(
+        ORDER, year=2024, kind="train", protocol="sweeps", truth="tracked", scans=2, first_subject=7
+    )
+    make(order, tmp_path)
+    assert not (tmp_path / "dataset_keys.h5").exists()
+    with h5py.File(tmp_path / "frames_transfs/007/RH_Per_L_PtD.h5") as file:
+        assert file["frames"].shape == (3, 480, 640)
+        np.testing.assert_array_equal(file["tforms"], file["tforms_tracked"])
+        assert file["tforms"].attrs["truth"] == "tracked"
+    with h5py.File(tmp_path / "landmarks/landmark_007.h5") as file:
+        assert file["RH_Per_L_DtP"].shape == (20, 3)
+
+
+def test_a_subject_of_2024_has_the_24_scans_of_the_challenge() -> None:
+    order = replace(ORDER, year=2024, protocol="sweeps", scans=25)
+    keys = [item.key for item in dataset.items(order, Path())]
+    assert len(set(keys)) == 25
+    assert {"sub050__RH_Par_S_PtD", "sub050__LH_Per_C_DtP", "sub051__RH_Per_L_DtP"} < set(keys)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        make(ORDER, tmp_path / str(jobs), jobs)
+    one, two = digests(tmp_path / "1"), digests(tmp_path / "2")
+    assert one == two
+    assert len(one) == 9
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    make(ORDER, tmp_path)
+    whole = digests(tmp_path)
+    kept = tmp_path / "frames/050/RH_rotation.h5"
+    stamp = kept.stat().st_mtime_ns
+    (tmp_path / "frames/050/LH_rotation.h5").unlink()
+    (tmp_path / "frames/050/LH_rotation.h5.part").write_bytes(b"half a file")
+    (tmp_path / "dataset_keys.h5").unlink()
+    make(ORDER, tmp_path)
+    assert digests(tmp_path) == whole
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_a_folder_of_another_order_is_refused(tmp_path: Path) -> None:
+    make(replace(ORDER, scans=1), tmp_path)
+    with pytest.raises(InputError, match="another data set"):
+        make(replace(ORDER, scans=1, seed=900_004), tmp_path)
+
+
+def test_the_card_states_all_that_was_drawn(tmp_path: Path) -> None:
+    make(replace(ORDER, scans=1), tmp_path)
+    card = json.loads((tmp_path / dataset.CARD).read_text())
+    scan = card["scans"]["sub050__RH_rotation"]
+    assert card["order"]["seed"] == 900_003
+    assert {"anatomy", "protocol", "probe", "console", "imperfections", "seed"} <= set(scan)
+
+
+def test_the_command_line_writes_a_data_set(tmp_path: Path) -> None:
+    options = ["--scans", "1", "--frames", "2", "--probe", "linear", "--seed", "900007"]
+    assert simulate.main(["--output", str(tmp_path / "set"), *options]) == 0
+    assert (tmp_path / "set/contact_sheet.png").stat().st_size > 1000
+    assert (tmp_path / "set/dataset_keys.h5").exists()
+
+
+@pytest.mark.parametrize("wrong", [["--scans", "0"], ["--frames", "1"]])
+def test_the_command_line_says_in_one_line_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    assert simulate.main(["--output", str(tmp_path / "set"), *wrong]) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("simulate.py: ")
+    assert "expected" in message
+
+
+def test_an_unwritable_output_is_reported_and_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    output = str(tmp_path / "file" / "set")
+    assert simulate.main(["--output", output, "--scans", "1", "--frames", "2"]) == 2

@@ -1,0 +1,174 @@
+"""Whole scans: repeatable, with landmarks on structures, at every size and with every flaw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sim import imperfections, motion, tissue
+from sim.imaging import Scatterers
+from sim.scan import CHALLENGE_RIGID, LOSS_STEPS, Recipe, Scan, draw_recipe
+from sim.stream import excerpt, excerpts, require_training_seed
+from sim.tissue_kernels import BONE
+from tusrec import poses
+from tusrec.errors import InputError
+
+SEED = (900_001, 0)
+
+
+def small(**changes: object) -> Recipe:
+    """Five half-size frames of a forearm, without imperfections."""
+    recipe = draw_recipe(SEED, "rotation", 5, anatomy="forearm", half=True)
+    flawless = replace(recipe, imperfections=imperfections.NONE)
+    return replace(flawless, **changes)  # type: ignore[arg-type]
+
+
+def test_a_frame_is_the_same_in_whatever_order_it_is_asked_for() -> None:
+    forwards, backwards = Scan(small()), Scan(small())
+    first = [forwards.frame(i) for i in range(5)]
+    second = [backwards.frame(i) for i in reversed(range(5))]
+    np.testing.assert_array_equal(first, second[::-1])
+
+
+def test_frames_are_pictures_of_the_challenges_size_with_a_black_surround() -> None:
+    scan = Scan(small(half=False, strata=3))
+    frame = scan.frame(0)
+    assert frame.shape == (480, 640)
+    assert frame.dtype == np.uint8
+    assert frame[~scan.beamformer.field_of_view].max() == 0
+    assert 5 < frame[scan.beamformer.field_of_view].mean() < 235
+
+
+def test_the_half_size_picture_is_the_full_one_smaller() -> None:
+    full, half = Scan(small(half=False, strata=4)).frame(2), Scan(small()).frame(2)
+    mean = full.reshape(240, 2, 320, 2).mean(axis=(1, 3))
+    blurred = [picture.reshape(30, 8, 40, 8).mean(axis=(1, 3)) for picture in (mean, half)]
+    assert np.corrcoef(blurred[0].ravel(), blurred[1].ravel())[0, 1] > 0.98
+
+
+def test_successive_frames_resemble_each_other_less_the_farther_they_are_apart() -> None:
+    scan = Scan(small(protocol="Per_L_DtP", frames=40))
+    frames = [scan.frame(i).astype(float).ravel() for i in (0, 1, 4, 39)]
+    likeness = [np.corrcoef(frames[0], other)[0, 1] for other in frames[1:]]
+    assert 1 > likeness[0] > likeness[1] > likeness[2]
+
+
+def test_duplicated_frames_repeat_the_picture_but_not_the_pose() -> None:
+    flaws = replace(imperfections.NONE, duplicates=0.5)
+    scan = Scan(small(imperfections=flaws, frames=8))
+    frames = list(scan.frames())
+    same = [i for i in range(1, 8) if np.array_equal(frames[i], frames[i - 1])]
+    assert same
+    for i in same:
+        assert not np.allclose(scan.poses()[i], scan.poses()[i - 1])
+
+
+@pytest.mark.parametrize("anatomy", list(tissue.ANATOMIES))
+@pytest.mark.parametrize("probe", ["convex", "linear"])
+def test_landmarks_lie_on_structures_in_view_and_never_on_frame_0(probe: str, anatomy: str) -> None:
+    scan = Scan(draw_recipe((900_005, 1), "rotation", 400, probe=probe, anatomy=anatomy))
+    landmarks = scan.landmarks(100)
+    assert landmarks.shape == (100, 3)
+    frame, x, y = landmarks.T
+    assert frame.min() >= 1
+    assert frame.max() <= 399
+    assert scan.beamformer.field_of_view[y - 1, x - 1].all()
+    image = np.column_stack([landmarks[:, 1:] * scan.beamformer.image.spacing, 0 * x, 0 * x + 1])
+    limb = np.einsum("nij,nj->ni", scan.T_limb_from_image[frame], image)[:, :3]
+    places = np.concatenate([*tissue.landmark_curves(scan.anatomy), scan.anatomy.branches])
+    for point in limb:
+        assert np.linalg.norm(places - point, axis=1).min() < 1.0
+
+
+def test_exact_poses_give_back_the_probes_motion_through_the_calibration() -> None:
+    scan = Scan(small())
+    found = poses.relative_to_first(scan.poses(), scan.calibration.T_tool_from_image)
+    T = scan.T_limb_from_image
+    np.testing.assert_allclose(found, np.linalg.inv(T[0]) @ T[1:], atol=1e-9)
+    np.testing.assert_array_equal(scan.calibration.T_tool_from_image, CHALLENGE_RIGID)
+
+
+def test_tracked_poses_differ_from_exact_ones_by_little() -> None:
+    scan = Scan(draw_recipe(SEED, "rotation", 100))
+    error = np.linalg.norm((scan.poses() - scan.tracked_poses())[:, :3, 3], axis=1)
+    assert 0.01 < error.mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("protocol", "frames", "options"),
+    [("spiral", 9, {}), ("rotation", 1, {}), ("free", 9, {"probe": "phased"})],
+)
+def test_an_impossible_scan_is_refused(protocol: str, frames: int, options: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        draw_recipe(SEED, protocol, frames, **options)  # type: ignore[arg-type]
+
+
+def test_a_scan_without_structures_has_landmarks_on_speckle_in_view() -> None:
+    scan = Scan(small())
+    scan.anatomy = tissue.homogeneous(np.random.default_rng(0))
+    frame, x, y = scan.landmarks(10).T
+    assert frame.min() >= 1
+    assert scan.beamformer.field_of_view[y - 1, x - 1].all()
+
+
+def test_streamed_excerpts_depend_on_seed_and_number_alone() -> None:
+    stream = excerpts(7, 4, ("rotation", "Per_S_DtP"), first=1, step=2)
+    next(stream)
+    found = next(stream)
+    again = excerpt((7, 3), 4, ("rotation", "Per_S_DtP"), "convex", half=True)
+    np.testing.assert_array_equal(found.frames, again.frames)
+    np.testing.assert_array_equal(found.poses, again.poses)
+    assert found.frames.shape == (4, 240, 320)
+    assert found.poses.shape == found.tracked_poses.shape == (4, 4, 4)
+
+
+def test_an_excerpt_is_a_cut_from_the_whole_scan() -> None:
+    part = excerpt((7, 0), 3, ("free",), "linear", half=True)
+    assert part.recipe.excerpt is not None
+    start, count = part.recipe.excerpt
+    whole = Scan(replace(part.recipe, excerpt=None))
+    assert len(whole) == motion.WHOLE_FRAMES["free"]
+    np.testing.assert_array_equal(part.poses, whole.poses()[start : start + count])
+
+
+@pytest.mark.parametrize("seed", [900_000, 900_001, 2**40])
+def test_seeds_kept_for_evaluation_are_refused_for_training(seed: int) -> None:
+    with pytest.raises(InputError, match="evaluation"):
+        next(excerpts(seed, 4))
+    require_training_seed(899_999)
+
+
+def test_persistence_lets_the_frame_before_linger() -> None:
+    plain = small(protocol="Per_L_DtP", frames=40)
+    lasting = replace(plain, console=replace(plain.console, persistence=0.5))
+    before = Scan(plain).frame(19).ravel()
+    likeness = [np.corrcoef(before, Scan(r).frame(20).ravel())[0, 1] for r in (plain, lasting)]
+    assert likeness[1] > likeness[0] + 0.01
+
+
+def test_pressing_pushes_tissue_at_the_face_deeper_and_deep_tissue_less() -> None:
+    b = Scan(small()).beamformer
+    rows = []
+    for depth in (1.0, 60.0):
+        x, y = b.image.contact_mm
+        point = np.array([[x, y + depth, 0, 1]], np.float32)
+        s = Scatterers(point, np.array([0, 1]), point[:, :3].copy(), 1.0, 1.0)
+        for push in (0.0, 2.0):
+            echoes = b.echoes(s, np.eye(4), np.full(b.grid.lines, push, np.float32))
+            rows.append(np.abs(echoes).max(axis=1).argmax() * b.grid.range_step_mm)
+    assert rows[1] - rows[0] == pytest.approx(2 * np.exp(-1 / 30), abs=0.2)
+    assert rows[3] - rows[2] == pytest.approx(2 * np.exp(-60 / 30), abs=0.2)
+
+
+def test_bone_casts_a_shadow() -> None:
+    scan = Scan(small(protocol="Per_L_DtP"))
+    tube = int(np.flatnonzero(scan.anatomy.kinds == BONE)[0])
+    T = np.linalg.inv(scan.T_limb_from_image[0])
+    places = T @ np.array([0.0, *scan.anatomy.tubes[tube, tissue.X_END_MM, :2], 1.0])
+    sample, line = scan.beamformer.grid_position(places[:1], places[1:2])
+    losses = scan._losses(scan.T_limb_from_image[0])
+    column = losses[:, int(line[0]) // LOSS_STEPS[1]]
+    face = int(sample[0]) // LOSS_STEPS[0]
+    above = column[face - 25]
+    assert column[-1] - above > 20
+    assert above - column[0] < 5
