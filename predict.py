@@ -20,6 +20,8 @@ from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.layouts import find_scans
 from tusrec.results import DDF_KINDS
+from view.exports import EXPORTS
+from view.present import present
 
 # The container's mount points, (input, output): the challenge's, and Grand Challenge's.
 DOORS = (
@@ -71,6 +73,10 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
         asked = {"model": options.model, "ddf": options.ddf}
         write_summary(options.output, dataset, outcomes, {**said, **asked})
         log.info("results in %s; %s tells what became of each scan", options.output, RUN_FILE)
+        failures = {outcome.key: outcome.message for outcome in outcomes if outcome.exit_code}
+        facts = {"input": said["input"], "predicted": started} if options.report else None
+        exit_code = present(options.output, sources, failures, options.export, facts)
+        return max(exit_code, *(outcome.exit_code for outcome in outcomes))
     return max(outcome.exit_code for outcome in outcomes)
 
 
@@ -149,6 +155,17 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         choices=DDF_KINDS,
         default="landmarks",
         help="displacements to write; full takes 7.4 MB a frame (default: %(default)s)",
+    )
+    command.add_argument(
+        "--report", action="store_true", help="also write report.html, to look at in a browser"
+    )
+    command.add_argument(
+        "--export",
+        action="append",
+        choices=sorted(EXPORTS),
+        default=[],
+        help="also write frames and poses for 3D Slicer and PLUS (igs.mha), poses (tfm, tum, csv) "
+        "or a figure (png, needs matplotlib); may be repeated",
     )
     command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
     command.add_argument(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tusrec.comparison import Comparison, Truth, better_mirror, compare, constant_motion
 from tusrec.errors import InputError, TusrecError
-from tusrec.metrics import Geometry, Motion, identity
+from tusrec.metrics import Geometry, identity
 from tusrec.protocols import protocol_of
-from tusrec.results import read_result, result_path
+from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 
 SCORES = ("final", "global", "local", "pixel", "landmark")
@@ -69,7 +69,7 @@ def evaluate_scan(
 
 def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:
     try:
-        motion = _read_motion(result_path(folder, scan.key), scan)
+        motion = read_scan_result(folder, scan.key, scan.frames.shape[0]).motion
     except TusrecError as error:
         return [Entry(row, scan.key, scan.truth, None, str(error)) for row in rows]
     motions = [motion] if len(rows) == 1 else [motion, better_mirror(motion, truth)]
@@ -77,14 +77,3 @@ def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[
         Entry(row, scan.key, scan.truth, compare(motion, truth))
         for row, motion in zip(rows, motions, strict=True)
     ]
-
-
-def _read_motion(path: Path, scan: Scan) -> Motion:
-    motion = read_result(path).motion
-    found, expected = len(motion.T_first_from_frame), scan.frames.shape[0] - 1
-    if len(motion.T_previous_from_frame) != found or found != expected:
-        raise InputError(
-            f"{path}: holds {found} global and {len(motion.T_previous_from_frame)} local poses, "
-            f"expected {expected} of each; predict the scan again with --overwrite"
-        )
-    return motion

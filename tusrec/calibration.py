@@ -1,7 +1,7 @@
 """The probe's calibration: pixel size, and where the image lies on the tracked tool."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,24 @@ class Calibration:
 
     scale: (4, 4) float64, image mm = scale @ (x, y, 0, 1), x and y counted from 1.
     T_tool_from_image: (4, 4) float64, rigid, mm.
+    shear: (4, 4) float64 in image mm: what a PLUS calibration whose pixel axes are not quite
+        perpendicular has beyond both. The challenge's formulas know none; only what is placed in
+        space (volumes, exports) takes it into account.
     """
 
     scale: NDArray[np.float64]
     T_tool_from_image: NDArray[np.float64]
+    shear: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     @property
     def spacing(self) -> tuple[float, float]:
         """Size of a pixel (x, y) in mm."""
         return float(self.scale[0, 0]), float(self.scale[1, 1])
+
+    @property
+    def T_image_from_pixel(self) -> NDArray[np.float64]:
+        """Where a pixel (x, y, 0, 1) truly lies, counted from 1, in image mm: (4, 4)."""
+        return np.asarray(self.shear @ self.scale, np.float64)
 
 
 def from_spacing(spacing_x: float, spacing_y: float) -> Calibration:
@@ -50,7 +59,14 @@ def from_image_to_probe(image_to_probe: NDArray[np.float64], source: str) -> Cal
     if a number is not finite.
     """
     spacing, T_tool_from_image = split_pixel_matrices(image_to_probe[None], source)
-    return Calibration(np.diag([*spacing, 1.0, 1.0]), T_tool_from_image[0])
+    scale = np.diag([*spacing, 1.0, 1.0])
+    shear = np.eye(4)
+    in_image = poses.inverse(T_tool_from_image[0])[:3, :3] @ image_to_probe[:3, :2]
+    shear[:3, :2] = in_image / spacing
+    # The first pixel, at (1, 1), stays where PLUS has it.
+    first = scale @ [1.0, 1.0, 0.0, 1.0]
+    shear[:3, 3] = (first - shear @ first)[:3]
+    return Calibration(scale, T_tool_from_image[0], shear)
 
 
 def split_pixel_matrices(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec.displacements import displacement_blocks, landmark_displacements
+from tusrec.errors import InputError
 from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5, find_dataset, names, open_hdf5, read_array, require
 from tusrec.metrics import Errors, Geometry, Motion
@@ -89,6 +90,20 @@ def read_result(path: Path) -> Result:
     for name, stack in stacks.items():
         require_rigid(stack, f"{path}: {name}")
     return Result(Motion(stacks["global"], stacks["local"]), covariance, attributes)
+
+
+def read_scan_result(folder: Path, key: str, frames: int) -> Result:
+    """The result of scan `key` in `folder`; InputError also if it is of another scan's length."""
+    path = result_path(folder, key)
+    result = read_result(path)
+    motion = result.motion
+    found = len(motion.T_first_from_frame), len(motion.T_previous_from_frame)
+    if found != (frames - 1, frames - 1):
+        raise InputError(
+            f"{path}: holds {found[0]} global and {found[1]} local poses, expected {frames - 1} "
+            "of each; predict the scan again with --overwrite"
+        )
+    return result
 
 
 def holds_displacements(path: Path, ddf: str) -> bool:

@@ -1,0 +1,104 @@
+"""The bars of the report: size and loading time of a scan of 1,500 frames.
+
+`python -m bench.report [PAGE]`. The sample's frames, noise added so that no two are alike, along
+a rotation scan; loading is measured in headless Chromium, from the start of navigation until
+everything is drawn.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
+
+import predict
+from bench.volume import rotation
+from tusrec import poses
+from tusrec.calibration import read_calibration
+
+FRAMES = 1500
+SAMPLE = Path("sample")
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+DRAWN = "return document.documentElement.dataset.ready && performance.now()"
+
+
+def main(page: Path | None) -> None:
+    """Write a report, measure it, and print one line for each bar."""
+    with tempfile.TemporaryDirectory(prefix="tusrec-bench-") as folder:
+        write_dataset(Path(folder) / "data")
+        results = Path(folder) / "results"
+        command = ["--input", f"{folder}/data", "--output", str(results), "--model", "identity"]
+        predict.main([*command, "--ddf", "none"])
+        move(next(results.glob("sub*.h5")))
+        started = time.perf_counter()
+        predict.main([*command, "--ddf", "none", "--report"])
+        seconds = time.perf_counter() - started
+        say(f"the report on {FRAMES} frames is written in {seconds:.0f} s")
+        report = results / "report.html"
+        say(f"report: {report.stat().st_size / 1e6:.1f} MB (bar: 15)")
+        times = [loading_seconds(report) for _ in range(5)]
+        say(f"drawn after {np.median(times):.2f} s, at most {max(times):.2f} s (bar: 2)")
+        if page is not None:
+            page.write_bytes(report.read_bytes())
+
+
+def write_dataset(folder: Path) -> None:
+    """A scan of FRAMES frames in the validation layout."""
+    calibration = read_calibration(SAMPLE / "calib_matrix.csv")
+    key = "RH_rotation.h5"
+    for part in ("frames/900", "transfs/900"):
+        (folder / part).mkdir(parents=True)
+    (folder / "calib_matrix.csv").write_bytes((SAMPLE / "calib_matrix.csv").read_bytes())
+    T_tool_from_image = calibration.T_tool_from_image
+    tracked = T_tool_from_image @ rotation(FRAMES) @ poses.inverse(T_tool_from_image)
+    with h5py.File(folder / "transfs/900" / key, "w") as file:
+        file["tforms"] = tracked.astype(np.float32)
+    with h5py.File(folder / "frames/900" / key, "w") as file:
+        file["frames"] = noisy_frames()
+
+
+def move(result: Path) -> None:
+    """Give a result poses that err by a tenth, so that its volume is no plane."""
+    motions = poses.exp(1.1 * poses.log(rotation(FRAMES)))[1:]
+    with h5py.File(result, "a") as file:
+        file["global"][...], file["local"][...] = motions, poses.unchain(motions)
+        file["local_covariance"][...] = np.diag([1e-6] * 3 + [1e-4] * 3)
+
+
+def noisy_frames() -> NDArray[np.uint8]:
+    """The sample's frames over and over, (FRAMES, H, W)."""
+    random = np.random.default_rng(0)
+    with h5py.File(next((SAMPLE / "frames").glob("*/*.h5"))) as file:
+        frames = file["frames"][()]
+    made = np.empty((FRAMES, *frames.shape[1:]), np.uint8)
+    for index in range(FRAMES):
+        gain = random.integers(192, 320, frames.shape[1:], np.uint16)
+        made[index] = np.minimum(frames[index % len(frames)] * gain // 256, 255)
+    return made
+
+
+def loading_seconds(page: Path) -> float:
+    """Time until the page says that it is drawn, in a fresh browser."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for switch in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(switch)
+    with webdriver.Chrome(options=options, service=Service(DRIVER)) as browser:
+        browser.get(page.as_uri())
+        drawn = WebDriverWait(browser, 30, 0.02).until(lambda b: b.execute_script(DRAWN))
+        return float(drawn) / 1000
+
+
+def say(line: str) -> None:
+    """One line of the benchmark's output."""
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -1,0 +1,127 @@
+"""Poses and frames as files of other programs: sequence metafiles, ITK transforms, TUM, CSV, PNG.
+
+Every file of poses holds T_first_from_frame of all frames, frame 0 at identity.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from tusrec.files import atomic_path
+from tusrec.frames import Frames
+from tusrec.results import Result
+from tusrec.scans import Scan
+from tusrec.sequences import FIELD
+from view.figure import write_figure
+from view.images import write_by_itk, write_image
+from view.space import from_zero_based, in_first_frame, itk_transform, with_first
+
+FRAMES_PER_SECOND = 20.0  # of the challenge's scans; frames alone carry no times
+CSV_COLUMNS = ("frame", "time_s", *(f"m{row}{column}" for row in range(3) for column in range(4)))
+TUM_HEADER = "# time (s) tx ty tz (mm) qx qy qz qw: first from frame, image mm\n"
+Array = NDArray[np.float64]
+
+
+def write_sequence(path: Path, frames: Frames, T_space_from_pixel: Array) -> None:
+    """A PLUS / SlicerIGSIO sequence metafile (`.igs.mha`).
+
+    T_space_from_pixel (N, 4, 4) takes pixels that count from 1. ImageToReference is what PLUS
+    reconstructs from; ImageToPhysical and TrackName make SlicerIGSIO place the frames.
+    """
+    image = sitk.GetImageFromArray(frames[0 : frames.shape[0]])
+    for name, value in (
+        ("UltrasoundImageOrientation", "MFA"),
+        ("UltrasoundImageType", "BRIGHTNESS"),
+        ("Kinds", "domain domain list"),
+        ("TrackName", "Image"),
+    ):
+        image.SetMetaData(name, value)
+    for index, T in enumerate(from_zero_based(T_space_from_pixel)):
+        for name in ("ImageToReference", "ImageToPhysical"):
+            field = FIELD.format(index, name)
+            image.SetMetaData(field, " ".join(map(repr, T.ravel().tolist())))
+            image.SetMetaData(f"{field}Status", "OK")
+        image.SetMetaData(f"Seq_Frame{index:04d}_Timestamp", f"{index / FRAMES_PER_SECOND:.6f}")
+        image.SetMetaData(f"Seq_Frame{index:04d}_ImageStatus", "OK")
+    write_image(path, image, "mha", compressed=False)
+
+
+def write_transforms(folder: Path, T_first_from_frame: Array) -> None:
+    """One ITK transform file a frame, `0000.tfm` and so on, for poses (N, 4, 4)."""
+    for index, T in enumerate(itk_transform(T_first_from_frame)):
+        transform = sitk.AffineTransform(3)
+        transform.SetMatrix(T[:3, :3].ravel().tolist())
+        transform.SetTranslation(T[:3, 3].tolist())
+        path = folder / f"{index:04d}.tfm"
+        write_by_itk(path, "tfm", partial(sitk.WriteTransform, transform))
+
+
+def tum_text(T_first_from_frame: Array) -> str:
+    """Poses (N, 4, 4) as the TUM trajectory format has them, lengths in mm."""
+    quaternions = Rotation.from_matrix(T_first_from_frame[:, :3, :3]).as_quat()
+    rows = np.column_stack([_times(T_first_from_frame), T_first_from_frame[:, :3, 3], quaternions])
+    return TUM_HEADER + "".join(" ".join(map(repr, row)) + "\n" for row in rows.tolist())
+
+
+def csv_text(T_first_from_frame: Array) -> str:
+    """Poses (N, 4, 4) as CSV_COLUMNS, the upper three rows of each matrix, mm."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for index, time in enumerate(_times(T_first_from_frame).tolist()):
+        writer.writerow([index, time, *T_first_from_frame[index, :3].ravel().tolist()])
+    return stream.getvalue()
+
+
+def export(kind: str, folder: Path, scan: Scan, result: Result) -> None:
+    """Write one of EXPORTS of a predicted scan into `folder`, named by its key.
+
+    Raises OutputError if a file cannot be written.
+    """
+    EXPORTS[kind](folder, scan, result)
+
+
+def _export_sequence(folder: Path, scan: Scan, result: Result) -> None:
+    places = in_first_frame(result.motion.T_first_from_frame, scan.calibration)
+    write_sequence(folder / f"{scan.key}.igs.mha", scan.frames, places)
+
+
+def _export_transforms(folder: Path, scan: Scan, result: Result) -> None:
+    write_transforms(folder / f"{scan.key}_tfm", with_first(result.motion.T_first_from_frame))
+
+
+def _export_tum(folder: Path, scan: Scan, result: Result) -> None:
+    _write_text(folder / f"{scan.key}.tum", tum_text(with_first(result.motion.T_first_from_frame)))
+
+
+def _export_csv(folder: Path, scan: Scan, result: Result) -> None:
+    _write_text(folder / f"{scan.key}.csv", csv_text(with_first(result.motion.T_first_from_frame)))
+
+
+def _export_figure(folder: Path, scan: Scan, result: Result) -> None:
+    write_figure(folder / f"{scan.key}.png", scan, result)
+
+
+EXPORTS: dict[str, Callable[[Path, Scan, Result], None]] = {
+    "igs.mha": _export_sequence,
+    "tfm": _export_transforms,
+    "tum": _export_tum,
+    "csv": _export_csv,
+    "png": _export_figure,
+}
+
+
+def _times(T_first_from_frame: Array) -> Array:
+    return np.arange(len(T_first_from_frame)) / FRAMES_PER_SECOND
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
