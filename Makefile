@@ -3,16 +3,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-SOURCES := predict.py predict_ddfs.py evaluate.py tusrec model pipeline bench test
+IMAGE ?= tusrec
+TOOLS := .cache/tools
+SOURCES := predict.py predict_ddfs.py evaluate.py reconstruct.py simulate.py \
+	tusrec model pipeline sim view bench test
 
 # Two torch processes that spin on the same cores run ten times slower than they need.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint bench convert-baseline clean
+.PHONY: demo test lint bench convert-baseline clean \
+	image judge faults submission sbom licences lock image-lint
 
-demo: $(READY)  ## predict the sample scan and print its errors and scores
-	$(PY) predict.py --input sample --output out/demo/classical --overwrite
+demo: $(READY)  ## predict the sample scan, print its errors and scores, write its report and volume
+	$(PY) predict.py --input sample --output out/demo/classical --overwrite --report
 	$(PY) evaluate.py --truth sample --pred out/demo/classical --mirror --json out/demo/evaluation.json
+	$(PY) reconstruct.py --input sample --pred out/demo/classical --output out/demo/volume --lit --fill-holes 4
+	@echo 'look at out/demo/classical/report.html in a browser, out/demo/volume in 3D Slicer'
 
 test: $(READY)  ## all tests
 	$(PY) -m pytest
@@ -22,17 +28,49 @@ lint: $(READY)  ## style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(SOURCES)
 
-bench: $(READY)  ## time and memory of the main job, as ratios in one run
+bench: $(READY)  ## time and memory as ratios within one run; the simulator against its physics
 	$(PY) -m bench.main_job
-
-docs/sample.png: demo  ## the README's picture
-	$(PY) -m bench.picture out/demo/classical $@
+	$(PY) -m bench.simulator
+	$(PY) -m bench.volume
+	$(PY) -m bench.report
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }
 	$(PY) -m model.convert_baseline "$(FILE)"
 
-$(READY): requirements.txt requirements-dev.txt
+image:  ## the container: make image [ARGS="TORCH_BUILD=cu126 TORCH_INDEX=..."]
+	IMAGE=$(IMAGE) container/build.sh $(ARGS)
+
+judge: $(READY)  ## play the organisers with it: make judge [TORCH=+cpu]
+	$(PY) test/container/judge.py $(IMAGE) --torch "$(TORCH)"
+
+faults: $(READY)  ## a table of faults tried in the running container
+	$(PY) test/container/faults.py $(IMAGE)
+
+submission: $(TOOLS)/.ready  ## build, judge, save; print what the organisers' form asks for
+	$(MAKE) image judge
+	TOOLS=$(TOOLS)/bin container/submission.sh $(IMAGE) out/submission
+
+sbom: $(TOOLS)/.ready  ## what is in the image, for machines
+	mkdir -p out
+	TOOLS=$(TOOLS)/bin container/sbom.sh $(IMAGE) out/sbom.cdx.json
+
+licences: $(TOOLS)/.ready  ## the list of licences that goes into the image
+	mkdir -p out
+	TOOLS=$(TOOLS)/bin container/sbom.sh $(IMAGE) out/sbom.cdx.json THIRD_PARTY_LICENSES.md
+
+lock: $(TOOLS)/.ready  ## requirements.txt to the image's hash-locked files
+	$(TOOLS)/bin/python container/lock.py
+
+image-lint: $(TOOLS)/.ready
+	$(TOOLS)/bin/hadolint Dockerfile
+
+$(TOOLS)/.ready: container/requirements.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet -r $<
+	touch $@
+
+$(READY): requirements.txt requirements-sim.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet -r requirements-dev.txt
 	touch $@

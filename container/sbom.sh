@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The bill of materials and the licences of the packages in an image:
+#   container/sbom.sh IMAGE SBOM.json [LICENSES.md]
+# Needs the tools of container/requirements.txt, whose folder of commands is TOOLS.
+set -euo pipefail
+image=$1 sbom=$2 licences=${3:-}
+engine=$(dirname "$0")/engine.sh
+
+# The packages' records alone, in an environment of their own, tell the tools all they ask.
+scratch=$(mktemp -d)
+container=sbom-$$
+trap '"$engine" rm "$container" > /dev/null; rm -rf "$scratch"' EXIT
+"$TOOLS/python" -m venv --without-pip "$scratch/venv"
+"$engine" create --name "$container" "$image" > /dev/null
+"$engine" export "$container" | tar -x -C "$scratch" --wildcards 'usr/local/lib/python3*/*.dist-info/*'
+mv "$scratch"/usr/local/lib/python3*/*-packages/*.dist-info "$scratch"/venv/lib/python3*/site-packages
+
+"$TOOLS/cyclonedx-py" environment --output-reproducible --mc-type application \
+  --output-file "$sbom" "$scratch/venv"
+if [ -n "$licences" ]; then
+  {
+    echo "# Licences of the packages in the image"
+    echo
+    echo "Made by \`make licences\` from $(basename "$image"). The base image adds Debian's packages"
+    echo "and Python, whose licences are under \`/usr/share/doc\`."
+    echo
+    "$TOOLS/pip-licenses" --python "$scratch"/venv/bin/python --from=mixed --with-system \
+      --with-urls --format=markdown
+  } > "$licences"
+fi
