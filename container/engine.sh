@@ -47,4 +47,6 @@ if [ "$1" = build-tool ]; then
   shift
   exec buildah "$@"
 fi
+# Its monitor leaves a file named oom where it was started when a container runs out of memory.
+if [ "$1" = run ]; then cd "$store"; fi
 exec podman "$@"

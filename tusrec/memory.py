@@ -2,12 +2,19 @@
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+# The container's limit and use, where version 2 and version 1 of control groups keep them.
+CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
 STATUS = Path("/proc/self/status")
 KIB = 1024
-CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 
 
 def available_bytes() -> int:
@@ -28,7 +35,8 @@ def peak_bytes() -> int:
 
 
 def _container_bytes(otherwise: int) -> int:
-    try:
-        return int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text())
-    except (OSError, ValueError):
-        return otherwise
+    for limit, used in CGROUPS:
+        # A file that is not there, or says `max`, sets no limit.
+        with suppress(OSError, ValueError):
+            return int(limit.read_text()) - int(used.read_text())
+    return otherwise

@@ -21,22 +21,3 @@ def test_frames_are_read_in_one_piece_only_where_memory_allows(
         np.testing.assert_array_equal(whole, pixels)
         monkeypatch.setattr(memory, "available_bytes", lambda: 2 * pixels.nbytes)
         assert in_memory_if_it_fits(lazy) is lazy
-
-
-def test_a_containers_limit_counts_where_it_is_lower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    monkeypatch.setattr(memory, "CGROUP_LIMIT", limit)
-    monkeypatch.setattr(memory, "CGROUP_USED", used)
-    without_container = memory.available_bytes()
-    assert without_container > 10_000
-    limit.write_text("10000\n")
-    used.write_text("4000\n")
-    assert memory.available_bytes() == 6000
-    limit.write_text("max\n")
-    assert memory.available_bytes() > 10_000
-
-
-def test_the_peak_is_that_of_a_living_python_process_in_bytes() -> None:
-    assert 10_000_000 < memory.peak_bytes() < 10**12
