@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 IMAGE ?= tusrec
 TOOLS := .cache/tools
-SOURCES := predict.py predict_ddfs.py evaluate.py reconstruct.py simulate.py \
-	tusrec model pipeline sim view bench test
+SOURCES := predict.py predict_ddfs.py evaluate.py reconstruct.py simulate.py train.py \
+	tusrec model pipeline sim training view bench test
 
 # Two torch processes that spin on the same cores run ten times slower than they need.
 export OMP_WAIT_POLICY ?= PASSIVE

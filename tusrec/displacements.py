@@ -4,17 +4,13 @@ A point p of a frame moves by (T - I) p. With p = S (x, y, 0, 1), that is affine
 (x, y): one column vector per image row, one per image column, and a single add per value.
 """
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tusrec.errors import InputError
-
-WRITERS = min(4, os.cpu_count() or 1)  # the step is bound by memory, which few threads saturate
 
 
 def affine_displacements(
@@ -39,13 +35,14 @@ def dense_displacements(
     Pixels count from 1 and are flattened row by row: index = (y - 1) * width + (x - 1).
     """
     affine = affine_displacements(transforms, scale)
+    along_x = affine[..., 0:1] * np.arange(1, width + 1)
+    along_y = affine[..., 1:2] * np.arange(1, height + 1) + affine[..., 2:3]
     # torch's plain pages, since numpy asks for huge ones: on a virtual machine whose memory is
     # fragmented these made 1,500 frames take 29-52 s instead of 3-5 s.
-    field = torch.empty((len(affine), 3, height * width), dtype=torch.float32).numpy()
-    with ThreadPoolExecutor(WRITERS) as pool:
-        parts = np.array_split(np.arange(len(affine)), WRITERS)
-        list(pool.map(lambda part: _fill(field, affine, part, height, width), parts))
-    return field
+    field = torch.empty((len(affine), 3, height, width), dtype=torch.float32)
+    rows, columns = (torch.from_numpy(along.astype(np.float32)) for along in (along_y, along_x))
+    torch.add(rows[..., :, None], columns[..., None, :], out=field)
+    return np.asarray(field.numpy()).reshape(len(affine), 3, height * width)
 
 
 def displacement_blocks(
@@ -97,21 +94,3 @@ def check_landmarks(landmarks: NDArray[np.integer], shape: tuple[int, ...], sour
             f"0..{frames - 1}, x 1..{width}, y 1..{height}; "
             "check that landmarks and frames belong together"
         )
-
-
-def _fill(
-    field: NDArray[np.float32],
-    affine: NDArray[np.float64],
-    part: NDArray[np.intp],
-    height: int,
-    width: int,
-) -> None:
-    along_x = (affine[..., 0:1] * np.arange(1, width + 1)).astype(np.float32)
-    along_y = (affine[..., 1:2] * np.arange(1, height + 1) + affine[..., 2:3]).astype(np.float32)
-    for frame in part:
-        for axis in range(3):
-            np.add(
-                along_y[frame, axis, :, None],
-                along_x[frame, axis, None, :],
-                out=field[frame, axis].reshape(height, width),
-            )
