@@ -1,0 +1,170 @@
+"""Canonical input: frames of any probe, pixel and picture size on one canvas of speckle.
+
+A frame is cropped to what moves, resampled so that its speckle is about CELL pixels wide (or as
+fine as the canvas allows), freed of gain and contrast, and laid in the middle of the canvas. The
+measured size of the speckle travels with it: out-of-plane motion is learnt in widths of the
+speckle, which makes a probe and its scaled copy the same to the network.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model import block_matching
+from model.block_matching import Grid
+from tusrec.frames import Frames
+
+SIDE = 320  # pixels of the square canvas
+CELL = 1.1  # pixels of the canvas to one half-width of the speckle's correlation, at most
+SAMPLES = 4  # frames that the speckle is measured on
+FINENESS = 2.0  # pixels to a half-width when it is measured
+LAGS = 24  # pixels over which its correlation is looked at
+STEPS_PER_UNIT = 30.0  # of the 8-bit canvas, to one standard deviation of local contrast
+NOTHING = -128  # on the 8-bit canvas, where no speckle is shown
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """How the frames of one scan come to the canvas.
+
+    box: (top, bottom, left, right) of the original pixels that are shown.
+    size: (rows, columns) of the canvas that they fill. spacing_mm: (x, y) of the original pixels.
+    speckle_mm: (lateral, axial) half-widths of the speckle's correlation.
+    """
+
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    spacing_mm: tuple[float, float]
+    speckle_mm: tuple[float, float]
+
+    @classmethod
+    def of(cls, frames: Frames, spacing_mm: tuple[float, float]) -> Self:
+        """The canvas of frames (N, H, W) uint8, from a few of them."""
+        mask = block_matching.moving_mask(frames)
+        box = bounding_box(mask)
+        speckle = speckle_size(_sample(frames), mask, spacing_mm)
+        extent = (box[3] - box[2]) * spacing_mm[0], (box[1] - box[0]) * spacing_mm[1]
+        columns, rows = (
+            min(round(CELL * e / s), SIDE) for e, s in zip(extent, speckle, strict=True)
+        )
+        return cls(box, (max(rows, 16), max(columns, 16)), spacing_mm, speckle)
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Size (x, y) of a pixel of the canvas."""
+        top, bottom, left, right = self.box
+        x = (right - left) * self.spacing_mm[0] / self.size[1]
+        return x, (bottom - top) * self.spacing_mm[1] / self.size[0]
+
+    @property
+    def half_extent_mm(self) -> tuple[float, float]:
+        """Half the width and height of the part that is filled."""
+        return self.pixel_mm[0] * self.size[1] / 2, self.pixel_mm[1] * self.size[0] / 2
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        """The canvas's centre in image mm (3,); the first pixel is at (1, 1) spacings."""
+        top, bottom, left, right = self.box
+        x, y = (left + right + 1) / 2, (top + bottom + 1) / 2
+        return np.array([x * self.spacing_mm[0], y * self.spacing_mm[1], 0.0])
+
+    def units(self) -> NDArray[np.float64]:
+        """Lengths and angles (6,) that count as one, of xi = (rotations, translations).
+
+        About one pixel of the canvas or one half-width of the speckle at its edge: so all six
+        numbers are of like size for any probe.
+        """
+        (half_x, half_y), wide = self.half_extent_mm, self.speckle_mm[0]
+        pixel_x, pixel_y = self.pixel_mm
+        return np.array([wide / half_y, wide / half_x, pixel_x / half_y, pixel_x, pixel_y, wide])
+
+    def description(self) -> NDArray[np.float32]:
+        """What the network is told about the scan (6,): speckle and picture size, as logarithms."""
+        lateral, axial = self.speckle_mm
+        shares = lateral / self.pixel_mm[0], axial / self.pixel_mm[1]
+        filled = self.size[0] / SIDE, self.size[1] / SIDE
+        values = (lateral / 0.4, axial / lateral / 0.5, *shares, *filled)
+        return np.asarray(np.log(values), np.float32)
+
+
+def to_canvas(frames: Tensor, mask: Tensor, canvas: Canvas) -> Tensor:
+    """Frames (B, H, W) of grey levels and what moves in them (H, W) -> (B, SIDE, SIDE) int8."""
+    top, bottom, left, right = canvas.box
+    grid = Grid(canvas.size, canvas.pixel_mm, (0,), (0,))
+    image, valid = block_matching.normalise(
+        frames[:, top:bottom, left:right], mask[top:bottom, left:right], grid
+    )
+    levels = (image * STEPS_PER_UNIT).round().clamp(-127, 127)
+    levels = torch.where(valid > 0, levels, float(NOTHING)).to(torch.int8)
+    rows, columns = canvas.size
+    above, before = (SIDE - rows) // 2, (SIDE - columns) // 2
+    margins = (before, SIDE - columns - before, above, SIDE - rows - above)
+    return functional.pad(levels, margins, value=NOTHING)
+
+
+def network_input(levels: Tensor) -> Tensor:
+    """Canvases (B, SIDE, SIDE) int8 -> (B, 2, SIDE, SIDE): local contrast, and 1 where there is."""
+    shown = levels != NOTHING
+    contrast = torch.where(shown, levels.float() / STEPS_PER_UNIT, 0.0)
+    return torch.stack([contrast, shown.float()], dim=1)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of the pixels set in a mask (H, W); all of it if none is."""
+    if not mask.any():
+        return 0, mask.shape[0], 0, mask.shape[1]
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def speckle_size(
+    frames: NDArray[np.uint8], mask: NDArray[np.bool_], spacing_mm: tuple[float, float]
+) -> tuple[float, float]:
+    """Lateral and axial shift in mm at which half the speckle's correlation is left.
+
+    frames: (S, H, W). Measured on all valid pixels together, after local contrast normalisation.
+    What is local is a matter of the speckle's own size, so it is measured again on pixels of it.
+    """
+    images = torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(mask.astype(np.float32))
+    size = _speckle_size(*images, spacing_mm, spacing_mm)
+    for _ in range(2):
+        pixel = max(size[0] / FINENESS, spacing_mm[0]), max(size[1] / FINENESS, spacing_mm[1])
+        size = _speckle_size(*images, spacing_mm, pixel)
+    return size
+
+
+def _speckle_size(
+    frames: Tensor, mask: Tensor, spacing_mm: tuple[float, float], pixel_mm: tuple[float, float]
+) -> tuple[float, float]:
+    """As `speckle_size`, on pixels of about `pixel_mm`."""
+    height, width = frames.shape[1:]
+    rows = max(round(height * spacing_mm[1] / pixel_mm[1]), 16)
+    columns = max(round(width * spacing_mm[0] / pixel_mm[0]), 16)
+    image, valid = block_matching.normalise(frames, mask, Grid((rows, columns), pixel_mm, (), ()))
+    lateral, axial = (_half_width(image, valid, dim) for dim in (2, 1))
+    return lateral * width * spacing_mm[0] / columns, axial * height * spacing_mm[1] / rows
+
+
+def _half_width(image: Tensor, valid: Tensor, dim: int) -> float:
+    """Lag in pixels at which the correlation of (S, H, W) along `dim` first falls to one half."""
+    profile = [1.0]
+    length = image.shape[dim]
+    energy = float(image.square().sum() / valid.sum().clamp(min=1.0))
+    for lag in range(1, min(LAGS, length)):
+        a, b = image.narrow(dim, 0, length - lag), image.narrow(dim, lag, length - lag)
+        both = valid.narrow(dim, 0, length - lag) * valid.narrow(dim, lag, length - lag)
+        profile.append(float((a * b).sum() / both.sum().clamp(min=1.0)) / max(energy, 1e-6))
+        if profile[-1] < 0.5:
+            return lag - 1 + (profile[-2] - 0.5) / (profile[-2] - profile[-1])
+    return float(len(profile) - 1)
+
+
+def _sample(frames: Frames) -> NDArray[np.uint8]:
+    count = frames.shape[0]
+    picks = np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int)
+    return np.concatenate([frames[pick : pick + 1] for pick in picks])

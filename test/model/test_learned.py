@@ -1,0 +1,98 @@
+"""The learned estimator: every pair measured once, in any slicing, and fused with its signs."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import learned
+from model.canonical import Canvas
+from model.learned import INTERVALS, Learned, fused, moved_origin
+from model.pose_net import PoseNet
+from tusrec import poses
+from tusrec.calibration import from_spacing
+
+CPU = torch.device("cpu")
+CALIBRATION = from_spacing(0.2, 0.25)
+
+
+def frames(count: int = 11) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(1, 255, (60, 80 + count)).astype(np.uint8)
+    return np.stack([picture[:, i : i + 80] for i in range(count)])
+
+
+def estimator() -> Learned:
+    torch.manual_seed(0)
+    return Learned(PoseNet(), precision=torch.float32)
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "SLICES", {"cpu": size})
+    video = frames()
+    canvas = Canvas.of(video, CALIBRATION.spacing)
+    found = estimator().pairs(video, canvas, CPU)
+    monkeypatch.setattr(learned, "SLICES", {"cpu": 4})
+    expected = estimator().pairs(video, canvas, CPU)
+    assert list(found) == list(INTERVALS)
+    for interval, (motion, scale) in found.items():
+        assert motion.shape == scale.shape == (len(video) - interval, 6)
+        np.testing.assert_allclose(motion, expected[interval][0], atol=1e-5)
+        np.testing.assert_allclose(scale, expected[interval][1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_short_scans_have_one_motion_a_step(count: int) -> None:
+    found = estimator().estimate(frames(count), CALIBRATION, CPU)
+    assert found.T_previous_from_frame.shape == (count - 1, 4, 4)
+    assert found.covariance.shape == (count - 1, 6, 6)
+    poses.require_rigid(found.T_previous_from_frame, "motions")
+    assert (np.linalg.eigvalsh(found.covariance) > 0).all() if count > 1 else True
+
+
+def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
+    rng = np.random.default_rng(0)
+    steps = 20
+    true = np.tile([0.004, -0.003, 0.005, 0.1, -0.2, 0.3], (steps, 1))
+    true += rng.normal(size=(steps, 6)) * np.abs(true) * 0.1
+    sums = np.concatenate([np.zeros((1, 6)), np.cumsum(true, axis=0)])
+    pairs = {}
+    for k in INTERVALS:
+        motion = sums[k:] - sums[:-k]
+        motion[rng.random(len(motion)) < 0.5] *= [-1, -1, 1, 1, 1, -1]
+        pairs[k] = motion, np.full(motion.shape, 1e-4)
+    canvas = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
+    xi, covariance = fused(pairs, canvas, steps)
+    mirrored = xi * [-1, -1, 1, 1, 1, -1]
+    error = min(np.abs(xi - true).max(), np.abs(mirrored - true).max())
+    assert error < 2e-2
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+@given(st.tuples(*[st.floats(-50, 50)] * 3).map(np.array))
+@settings(max_examples=25, deadline=None)
+def test_a_moved_origin_changes_a_small_motion_as_the_full_transform_does(
+    shift: np.ndarray,
+) -> None:
+    xi = np.array([2e-5, -1e-5, 3e-5, 1e-4, 2e-4, -1e-4])
+    expected = poses.log(poses.about_point(poses.exp(xi), shift))
+    np.testing.assert_allclose(moved_origin(shift) @ xi, expected, atol=1e-6)
+
+
+def test_a_rotation_about_the_canvas_centre_leaves_that_point_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    video = np.pad(frames(10), ((0, 0), (40, 0), (0, 30)))
+    canvas = Canvas.of(video, CALIBRATION.spacing)
+    xi = np.array([0.01, -0.02, 0.015, 0, 0, 0])
+    pairs = {1: (np.tile(xi, (9, 1)), np.full((9, 6), 1e-5))}
+    found = estimator()
+    monkeypatch.setattr(found, "pairs", lambda *_: pairs)
+    motions = found.estimate(video, CALIBRATION, CPU)
+    centre = np.append(canvas.centre_mm, 1.0)
+    np.testing.assert_allclose(motions.T_previous_from_frame @ centre, np.tile(centre, (9, 1)),
+                               atol=1e-2)  # fmt: skip

@@ -1,0 +1,85 @@
+"""Clip files: what is written is read, what is broken is named, what is held out is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from synthetic import moving_clip, write_clips
+
+from training.clips import find_clips, read_clip, read_training_clip, write_clip
+from training.mixture import Mixture
+from tusrec.errors import InputError, OutputError
+
+
+def test_a_clip_is_read_as_it_was_written(tmp_path: Path) -> None:
+    clip = moving_clip((3, 4))
+    write_clip(clip, tmp_path / "a" / "clip.safetensors")
+    found = read_clip(tmp_path / "a" / "clip.safetensors")
+    np.testing.assert_array_equal(found.frames, clip.frames)
+    np.testing.assert_array_equal(found.T_first_from_frame, clip.T_first_from_frame)
+    assert found.spacing == clip.spacing
+    assert found.seed == (3, 4)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_clips_kept_for_evaluation_are_not_trained_on(tmp_path: Path) -> None:
+    write_clips(tmp_path, 1, first_seed=900_000)
+    path = tmp_path / "0.safetensors"
+    assert read_clip(path).seed == (900_000, 0)
+    with pytest.raises(InputError, match="900000"):
+        read_training_clip(path)
+    with pytest.raises(InputError, match="900000"):
+        Mixture([tmp_path], lambda clip: clip, 9).draw(1, np.random.default_rng(0))
+
+
+def test_a_broken_clip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "clip.safetensors"
+    path.write_bytes(b"no clip")
+    with pytest.raises(InputError, match=r"clip\.safetensors"):
+        read_clip(path)
+    save_file({"frames": np.zeros((2, 4, 4))}, path)
+    with pytest.raises(InputError, match="expected a clip"):
+        read_clip(path)
+
+
+def test_frames_and_poses_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "clip.safetensors"
+    clip = moving_clip()
+    T, spacing = clip.T_first_from_frame[1:].copy(), np.ones(2)
+    tensors: dict[str, NDArray[Any]] = {"frames": clip.frames, "T_first_from_frame": T}
+    save_file(tensors | {"spacing": spacing}, path, {"seed": "1 0"})
+    with pytest.raises(InputError, match="poses"):
+        read_clip(path)
+
+
+def test_a_folder_without_clips_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"training\.simulated"):
+        find_clips(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write the clip"):
+        write_clip(moving_clip(), tmp_path / "file" / "clip.safetensors")
+
+
+def test_each_batch_mixes_all_folders_however_many_clips_they_hold(tmp_path: Path) -> None:
+    folders = [write_clips(tmp_path / "a", 1, first_seed=1), write_clips(tmp_path / "b", 5, 2)]
+    mixture = Mixture(folders, lambda clip: clip.seed[0], 100)
+    for seed in range(5):
+        assert sorted(mixture.draw(4, np.random.default_rng(seed))) == [1, 1, 2, 2]
+    assert mixture.clips == 6
+
+
+def test_no_more_clips_are_kept_than_allowed(tmp_path: Path) -> None:
+    prepared: list[int] = []
+    mixture = Mixture([write_clips(tmp_path, 4)], lambda clip: prepared.append(clip.seed[1]), 2)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        mixture.draw(4, rng)
+        assert len(mixture._kept) <= 2
+    assert set(prepared) == {0, 1, 2, 3}
+    assert len(prepared) > 4

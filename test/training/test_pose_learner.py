@@ -1,0 +1,161 @@
+"""What the pose network is taught: true motions, a loss no mirror changes, exact flips."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import SPACING, moving_clip
+
+from model.pose_net import PoseNet
+from training import measure
+from training.measure import Motions, displacements, summary
+from training.pose_learner import (
+    FLIP,
+    MIRROR,
+    PairBatch,
+    PoseLearner,
+    draw_batch,
+    pose_loss,
+    prepare,
+    true_motion,
+)
+from training.pose_learner import displacements as first_order_displacements
+from tusrec import poses
+
+small = st.floats(-0.5, 0.5)
+xi_of_a_step = st.tuples(*[st.floats(-0.02, 0.02)] * 3, *[small] * 3).map(np.array)
+
+
+def batch_of(motion: torch.Tensor) -> PairBatch:
+    count = len(motion)
+    nothing = torch.zeros(0)
+    return PairBatch(
+        nothing, nothing, nothing, motion, torch.ones(count, 6), torch.full((count, 2), 5.0)
+    )
+
+
+def test_motion_is_that_of_the_clip_about_the_canvas_centre() -> None:
+    clip = moving_clip()
+    xi = true_motion(prepare(clip), np.array([[0, 1], [3, 7], [7, 3]]))
+    expected = np.array([-SPACING[0], -4 * SPACING[0], 4 * SPACING[0]])
+    np.testing.assert_allclose(xi[:, 3], expected, atol=1e-9)
+    np.testing.assert_allclose(np.delete(xi, 3, axis=1), 0, atol=1e-9)
+
+
+def test_a_rotation_about_the_canvas_centre_has_no_translation() -> None:
+    clip = moving_clip()
+    centre = prepare(clip).canvas.centre_mm
+    turn = poses.about_point(poses.exp(np.array([0, 0, 0.01, 0, 0, 0.0])), -centre)
+    T = np.stack([np.linalg.matrix_power(turn, i) for i in range(len(clip.frames))])
+    xi = true_motion(prepare(replace(clip, T_first_from_frame=T)), np.array([[2, 5]]))
+    np.testing.assert_allclose(xi, [[0, 0, 0.03, 0, 0, 0]], atol=1e-9)
+
+
+@given(xi=xi_of_a_step)
+@settings(max_examples=25, deadline=None)
+def test_mirror_and_flip_are_reflections_of_the_motion(xi: np.ndarray) -> None:
+    for signs, axis in ((MIRROR, 2), (FLIP, 0)):
+        reflection = np.eye(4)
+        reflection[axis, axis] = -1
+        expected = poses.log(reflection @ poses.exp(xi) @ reflection)
+        np.testing.assert_allclose(xi * np.array(signs), expected, atol=1e-9)
+
+
+@given(xi=xi_of_a_step)
+@settings(max_examples=25, deadline=None)
+def test_first_order_displacements_are_those_of_small_motions(xi: np.ndarray) -> None:
+    half = np.array([[30.0, 40.0]])
+    exact = displacements(xi[None], half)
+    close = first_order_displacements(torch.tensor(xi[None]).float(), torch.tensor(half).float())
+    np.testing.assert_allclose(close.numpy(), exact, atol=2e-2)
+
+
+def test_the_loss_is_the_same_for_a_motion_and_its_mirror() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth, found, scale = (torch.randn(5, 6, generator=generator) for _ in range(3))
+    mirrored = batch_of(truth * torch.tensor(MIRROR))
+    torch.testing.assert_close(
+        pose_loss(found, scale, batch_of(truth)), pose_loss(found, scale, mirrored)
+    )
+
+
+def test_the_loss_is_least_at_the_truth_and_grows_with_every_freedoms_error() -> None:
+    truth = torch.full((1, 6), 0.3)
+    scale = torch.zeros(1, 6)
+    least = pose_loss(truth, scale, batch_of(truth))
+    for number in range(6):
+        wrong = truth.clone()
+        wrong[0, number] += 0.05
+        assert pose_loss(wrong, scale, batch_of(truth)) > least + 1e-3
+
+
+def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
+    one = prepare(moving_clip())
+    for seed in range(8):
+        batch = draw_batch([one], np.random.default_rng(seed), torch.device("cpu"))
+        first, second = batch.canvases[batch.pairs[0], 0]
+        pixels = batch.motion[0, 3].round().int()
+        moved = torch.roll(second, int(pixels), dims=1)
+        inner = (slice(120, 200), slice(140, 180))
+        likeness = np.corrcoef(first[inner].ravel(), moved[inner].ravel())[0, 1]
+        assert likeness > 0.6
+
+
+def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> None:
+    prepared = [prepare(moving_clip((1, n), length=16)) for n in range(2)]
+    batch = draw_batch(prepared, np.random.default_rng(0), torch.device("cpu"))
+    assert batch.canvases.shape[:2] == (10, 2)
+    assert batch.pairs.shape == (20, 2)
+    assert (batch.pairs // 5 == torch.tensor([0, 1]).repeat_interleave(10)[:, None]).all()
+    steps = (batch.motion[:, 3] * batch.units[:, 3] / SPACING[0]).abs().round()
+    assert steps.min() >= 1
+    assert steps.max() <= 8
+
+
+def test_a_few_steps_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    learner = PoseLearner(torch.device("cpu"))
+    prepared = [prepare(moving_clip((1, n))) for n in range(4)]
+    optimizer = torch.optim.AdamW(learner.network.parameters(), lr=2e-3)
+    losses = []
+    for step in range(12):
+        loss, pairs = learner.loss(prepared, np.random.default_rng(step))
+        assert pairs == 40
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+
+
+def test_a_perfect_prediction_up_to_its_mirror_has_no_error() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(20, 6)) * [0.01, 0.01, 0.01, 0.2, 0.2, 0.2]
+    signs = np.where(rng.random((20, 1)) < 0.5, np.array(MIRROR), 1.0)
+    found = summary(Motions(true, true * signs, np.ones((20, 6)), np.full((20, 2), 40.0)))
+    assert found["error"] == pytest.approx(0, abs=1e-9)
+    assert found["slope tilt"] == pytest.approx(1)
+    assert found["size slope"] == pytest.approx(1)
+
+
+def test_identity_has_an_error_of_one_and_half_the_motion_one_half() -> None:
+    true = np.random.default_rng(0).normal(size=(20, 6)) * [0, 0, 0, 0.2, 0.2, 0.2]
+    half = np.full((20, 2), 40.0)
+    assert summary(Motions(true, 0 * true, true, half))["error"] == pytest.approx(1)
+    assert summary(Motions(true, 0.5 * true, true, half))["error"] == pytest.approx(0.5)
+
+
+def test_predictions_come_in_millimetres_and_radians_of_the_clip() -> None:
+    torch.manual_seed(0)
+    network = PoseNet().eval()
+    clip = moving_clip()
+    larger = replace(clip, spacing=(3 * SPACING[0], 3 * SPACING[1]))
+    pairs = np.array([[0, 1], [2, 5]])
+    near, scale = measure.predict(network, prepare(clip), pairs)
+    far, _ = measure.predict(network, prepare(larger), pairs)
+    assert near.shape == scale.shape == (2, 6)
+    assert (scale > 0).all()
+    assert np.abs(far[:, 3:]).max() > np.abs(near[:, 3:]).max()

@@ -1,0 +1,61 @@
+"""Simulated clips: repeatable, of any probe, with poses that are those of their frames."""
+
+import numpy as np
+import pytest
+
+from sim.probe import PROBES
+from training import simulated
+from training.simulated import draw_probe, fitting_picture, simulated_clip
+
+
+def test_a_clip_depends_on_its_seed_alone() -> None:
+    first, again, other = (simulated_clip((5, n), length=3) for n in (2, 2, 3))
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.T_first_from_frame, again.T_first_from_frame)
+    assert not np.array_equal(first.frames, other.frames)
+
+
+def test_a_clip_has_moving_pictures_and_rigid_poses_that_start_at_identity() -> None:
+    clip = simulated_clip((5, 0), length=4)
+    assert clip.frames.shape == (4, 480, 640)
+    assert clip.T_first_from_frame.shape == (4, 4, 4)
+    np.testing.assert_allclose(clip.T_first_from_frame[0], np.eye(4), atol=1e-9)
+    rotations = clip.T_first_from_frame[:, :3, :3]
+    np.testing.assert_allclose(rotations @ rotations.swapaxes(1, 2), np.tile(np.eye(3), (4, 1, 1)),
+                               atol=1e-6)  # fmt: skip
+    steps = np.linalg.norm(np.diff(clip.T_first_from_frame[:, :3, 3], axis=0), axis=1)
+    assert 0 < steps.max() < 10
+    assert (clip.frames[0] != clip.frames[-1]).mean() > 0.05
+
+
+@pytest.mark.parametrize("kind", list(PROBES))
+def test_every_probe_lies_in_the_ranges_of_the_market_and_fits_its_picture(kind: str) -> None:
+    for seed in range(50):
+        probe = draw_probe(kind, np.random.default_rng(seed))
+        image = fitting_picture(probe)
+        assert 2 <= probe.frequency_mhz <= 15
+        assert 0.3 <= probe.lens_waist_mm <= 1.5
+        assert 1.54 / probe.frequency_mhz <= probe.axial_fwhm_mm < 1.2
+        angle = probe.half_width if probe.radius_mm else 0.0
+        half = (probe.radius_mm + probe.depth_mm) * np.sin(angle) or probe.half_width
+        contact_x, contact_y = image.contact_mm
+        assert contact_x - half > 0
+        assert contact_x + half < 640 * image.spacing[0]
+        assert contact_y + probe.depth_mm < 480 * image.spacing[1]
+        assert contact_y > probe.radius_mm * (1 - np.cos(angle))
+
+
+def test_persistence_mixes_in_what_was_on_the_screen() -> None:
+    frames = [np.full((2, 2), grey, np.uint8) for grey in (0, 100, 100)]
+    shown = simulated._with_persistence(frames, 0.5)
+    np.testing.assert_array_equal(shown[:, 0, 0], [0, 50, 75])
+    np.testing.assert_array_equal(simulated._with_persistence(frames, 0.0), frames)
+
+
+def test_frames_shown_are_evenly_spaced_and_within_the_excerpt() -> None:
+    for seed in range(30):
+        numbers = simulated._frame_numbers(50, 16, np.random.default_rng(seed))
+        assert len(numbers) == simulated.WARM_UP + 16
+        assert numbers.min() >= 0
+        assert numbers.max() < 50
+        assert len(set(np.diff(numbers[simulated.WARM_UP :]).tolist())) == 1

@@ -1,0 +1,73 @@
+"""Clips of tracked scans: poses in image mm, subjects apart, evaluation data refused."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import moving_clip
+
+from training import tracked
+from training.clips import find_clips, read_training_clip
+from training.tracked import require_trainable, tracked_clips, write_tracked_clips
+from tusrec import poses
+from tusrec.calibration import Calibration
+from tusrec.errors import InputError
+from tusrec.scans import Scan
+
+SAMPLE = Path(tracked.__file__).parents[1] / "sample"
+
+
+def scan_of(length: int) -> Scan:
+    """A scan of a tool that is held askew to the image."""
+    clip = moving_clip(length=length)
+    T_tool_from_image = poses.exp(np.array([0.3, -0.5, 1.0, 20, 30, 40]))
+    calibration = Calibration(np.diag([*clip.spacing, 1, 1]), T_tool_from_image)
+    camera = poses.exp(np.array([1.0, 0.2, 0.1, 100, 200, 300]))
+    tracked_poses = camera @ clip.T_first_from_frame @ poses.inverse(T_tool_from_image)
+    landmarks = np.empty((0, 3), np.int64)
+    return Scan("sub001__RH_rotation", clip.frames, calibration, landmarks, tracked_poses)
+
+
+def test_motion_is_found_whatever_the_calibration_and_the_camera() -> None:
+    (clip,) = tracked_clips(scan_of(10))
+    np.testing.assert_allclose(clip.T_first_from_frame, moving_clip().T_first_from_frame, atol=1e-9)
+    np.testing.assert_array_equal(clip.frames, moving_clip().frames)
+
+
+def test_every_step_of_a_scan_is_in_exactly_one_clip() -> None:
+    clips = list(tracked_clips(scan_of(20), length=8))
+    assert [len(clip.frames) for clip in clips] == [8, 8, 6]
+    assert sum(len(clip.frames) - 1 for clip in clips) == 19
+    for clip in clips:
+        np.testing.assert_allclose(clip.T_first_from_frame[0], np.eye(4), atol=1e-9)
+    for before, after in pairwise(clips):
+        np.testing.assert_array_equal(before.frames[-1], after.frames[0])
+
+
+def test_a_scan_without_tracked_poses_is_refused() -> None:
+    scan = scan_of(4)
+    blind = Scan(scan.key, scan.frames, scan.calibration, scan.landmarks, None)
+    with pytest.raises(InputError, match="tforms"):
+        next(tracked_clips(blind))
+
+
+def test_a_simulated_data_set_kept_for_evaluation_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "simulation.json").write_text(json.dumps({"order": {"seed": 900_003}}))
+    with pytest.raises(InputError, match="900003"):
+        require_trainable(tmp_path)
+    (tmp_path / "simulation.json").write_text(json.dumps({"order": {"seed": 3}}))
+    require_trainable(tmp_path)
+
+
+def test_a_data_set_in_the_challenges_layout_becomes_clips_by_subject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracked, "require_trainable", lambda _: None)
+    count = write_tracked_clips(SAMPLE, tmp_path)
+    subjects = sorted(path for path in tmp_path.iterdir())
+    assert [path.name[:3] for path in subjects] == ["sub"] * len(subjects)
+    found = [path for subject in subjects for path in find_clips(subject)]
+    assert len(found) == count > 0
+    assert read_training_clip(found[0]).frames.shape[1:] == (480, 640)

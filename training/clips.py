@@ -1,0 +1,82 @@
+"""Clips, short runs of successive frames with their poses, as files that training reads.
+
+A clip is one safetensors file: `frames` (N, H, W) uint8, `T_first_from_frame` (N, 4, 4) float64
+image mm, the first I, and `spacing` (2,) float64 mm a pixel; its seed stands in the metadata.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from sim.stream import require_training_seed
+from tusrec.errors import InputError, OutputError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Successive frames of one scan.
+
+    frames: (N, H, W) uint8. T_first_from_frame: (N, 4, 4) float64, image mm. spacing: (x, y) mm a
+    pixel. seed: (of the set, number of the clip), or (-1, -1) for a clip of a real scan.
+    """
+
+    frames: NDArray[np.uint8]
+    T_first_from_frame: NDArray[np.float64]
+    spacing: tuple[float, float]
+    seed: tuple[int, int]
+
+
+def write_clip(clip: Clip, path: Path) -> None:
+    """Write a clip; the file appears complete or not at all. Raises OutputError."""
+    part = path.with_name(f"{path.name}.part")
+    tensors: dict[str, NDArray[Any]] = {
+        "frames": np.ascontiguousarray(clip.frames),
+        "T_first_from_frame": np.ascontiguousarray(clip.T_first_from_frame),
+        "spacing": np.array(clip.spacing, np.float64),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, {"seed": f"{clip.seed[0]} {clip.seed[1]}"})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{path}: cannot write the clip ({error}); make room") from error
+
+
+def read_clip(path: Path) -> Clip:
+    """Read a clip. Raises InputError for a file that is missing, broken, or no clip."""
+    try:
+        with safe_open(path, "numpy") as file:
+            seed = tuple(int(part) for part in file.metadata()["seed"].split())
+            frames = file.get_tensor("frames")
+            T = file.get_tensor("T_first_from_frame")
+            spacing = file.get_tensor("spacing")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
+        ) from error
+    if frames.dtype != np.uint8 or frames.ndim != 3 or T.shape != (len(frames), 4, 4):
+        raise InputError(
+            f"{path}: found frames {frames.dtype} {frames.shape} and poses {T.shape}, expected "
+            "uint8 (N, H, W) and (N, 4, 4); make it anew"
+        )
+    return Clip(frames, T, (float(spacing[0]), float(spacing[1])), (seed[0], seed[1]))
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The clips of a folder in order of their names. Raises InputError if there is none."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise InputError(f"{folder}: found no clips; run `python -m training.simulated {folder}`")
+    return found
+
+
+def read_training_clip(path: Path) -> Clip:
+    """Read a clip to train on; raises InputError for one whose seed is kept for evaluation."""
+    clip = read_clip(path)
+    require_training_seed(clip.seed[0])
+    return clip

@@ -1,0 +1,52 @@
+"""Clips of several folders, mixed within each batch, so that no kind of scan is forgotten."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.clips import Clip, find_clips, read_training_clip
+
+LOOK_AGAIN = 500  # draws after which folders are searched for clips that have come since
+
+
+class Mixture:
+    """Draws prepared clips from folders in turn; keeps at most `capacity` of them in memory.
+
+    Folders count alike however many clips they hold. Raises InputError for an empty one, and when
+    a clip that is kept for evaluation is drawn.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], prepare: Callable[[Clip], Any], capacity: int
+    ) -> None:
+        self._folders, self._prepare, self._capacity = folders, prepare, capacity
+        self._kept: OrderedDict[Path, Any] = OrderedDict()
+        self._draws = 0
+        self._look()
+
+    @property
+    def clips(self) -> int:
+        """Number of clips known."""
+        return sum(len(paths) for paths in self._paths)
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[Any]:
+        """`count` clips, as `prepare` makes them."""
+        first = int(rng.integers(len(self._folders)))
+        paths = [self._paths[(first + n) % len(self._paths)] for n in range(count)]
+        return [self._get(here[int(rng.integers(len(here)))]) for here in paths]
+
+    def _look(self) -> None:
+        self._paths = [find_clips(folder) for folder in self._folders]
+
+    def _get(self, path: Path) -> Any:
+        self._draws += 1
+        if self._draws % LOOK_AGAIN == 0:
+            self._look()
+        if path not in self._kept:
+            self._kept[path] = self._prepare(read_training_clip(path))
+            if len(self._kept) > self._capacity:
+                self._kept.popitem(last=False)
+        return self._kept[path]

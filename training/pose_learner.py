@@ -1,0 +1,159 @@
+"""How the pose network learns: pairs on the canvas, and a loss that no mirror image changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import block_matching
+from model.canonical import Canvas, network_input, to_canvas
+from model.pose_net import PoseNet
+from training.clips import Clip
+from training.learner import draw_frames
+from tusrec import poses
+
+SMALL_MM = 0.1  # displacement at which the relative error stops counting as relative
+NLL_SHARE = 0.25
+MIRROR = (-1.0, -1.0, 1.0, 1.0, 1.0, -1.0)  # of xi (rotations, translations) under z -> -z
+FLIP = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)  # under x -> -x
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip on the canvas: levels (N, SIDE, SIDE) int8, poses (N, 4, 4) about its centre, mm."""
+
+    levels: Tensor
+    T_first_from_frame: NDArray[np.float64]
+    canvas: Canvas
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs of frames with their true motions.
+
+    canvases: (F, 2, SIDE, SIDE). pairs: (P, 2) numbers of frames. description: (P, 6).
+    motion, units: (P, 6) true xi over the units, and the units. half_extent: (P, 2) mm.
+    """
+
+    canvases: Tensor
+    pairs: Tensor
+    description: Tensor
+    motion: Tensor
+    units: Tensor
+    half_extent: Tensor
+
+
+class PoseLearner:
+    """The learner of `model.pose_net.PoseNet`; see `training.learner.Learner`."""
+
+    clips_a_step = 4
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        network = PoseNet().to(device)
+        self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def prepare(self, clip: Clip) -> Prepared:
+        """Frames on the canvas and poses about its centre."""
+        return prepare(clip)
+
+    def loss(self, prepared: Sequence[Prepared], rng: np.random.Generator) -> tuple[Tensor, int]:
+        """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
+        batch = draw_batch(prepared, rng, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            motion, log_scale = self.network(batch.canvases, batch.pairs, batch.description)
+        return pose_loss(motion, log_scale, batch), len(batch.pairs)
+
+
+def prepare(clip: Clip) -> Prepared:
+    """A clip's frames on the canvas and its poses about the canvas's centre."""
+    canvas = Canvas.of(clip.frames, clip.spacing)
+    mask = torch.from_numpy(block_matching.moving_mask(clip.frames).astype(np.float32))
+    levels = to_canvas(torch.from_numpy(clip.frames.astype(np.float32)), mask, canvas)
+    return Prepared(levels, poses.about_point(clip.T_first_from_frame, canvas.centre_mm), canvas)
+
+
+def true_motion(prepared: Prepared, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Exponential coordinates (P, 6) of T_a_from_b, rad and mm about the canvas's centre."""
+    a, b = prepared.T_first_from_frame[pairs[:, 0]], prepared.T_first_from_frame[pairs[:, 1]]
+    return poses.log(poses.inverse(a) @ b)
+
+
+def draw_batch(
+    prepared: Sequence[Prepared], rng: np.random.Generator, device: torch.device
+) -> PairBatch:
+    """All pairs of a few frames of each clip, forwards or backwards, as they are or flipped."""
+    drawn = [_draw(one, rng) for one in prepared]
+    offsets = np.cumsum([0, *(len(levels) for levels, _, _ in drawn)])
+    pairs = [p + offset for (_, p, _), offset in zip(drawn, offsets, strict=False)]
+    each = [len(p) for p in pairs]
+
+    def repeated(values: Sequence[NDArray[np.float64]]) -> Tensor:
+        return torch.from_numpy(np.repeat(np.array(values), each, axis=0)).float().to(device)
+
+    units = repeated([one.canvas.units() for one in prepared])
+    levels = torch.cat([levels for levels, _, _ in drawn]).to(device)
+    return PairBatch(
+        network_input(levels).contiguous(memory_format=torch.channels_last),
+        torch.from_numpy(np.concatenate(pairs)).to(device),
+        repeated([one.canvas.description().astype(np.float64) for one in prepared]),
+        torch.from_numpy(np.concatenate([xi for _, _, xi in drawn])).float().to(device) / units,
+        units,
+        repeated([np.array(one.canvas.half_extent_mm) for one in prepared]),
+    )
+
+
+def _draw(
+    one: Prepared, rng: np.random.Generator
+) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float64]]:
+    """Levels of a few frames, pairs of them, and true motions of these."""
+    frames = draw_frames(len(one.levels), rng)
+    pairs = np.array(list(combinations(range(len(frames)), 2)))
+    backwards = rng.random(len(pairs)) < 0.5
+    pairs[backwards] = pairs[backwards, ::-1]
+    levels, motion = one.levels[torch.from_numpy(frames)], true_motion(one, frames[pairs])
+    if rng.random() < 0.5:
+        return levels.flip(-1), pairs, motion * np.array(FLIP)
+    return levels, pairs, motion
+
+
+def pose_loss(motion: Tensor, log_scale: Tensor, batch: PairBatch) -> Tensor:
+    """Displacement error over displacement, and negative log-likelihood, of the better mirror.
+
+    motion, log_scale: (P, 6) in units. Two frames do not show the sign of the motion across them,
+    so each pair is held against its truth and that truth's mirror, and the smaller loss counts.
+    """
+    mirror = torch.tensor(MIRROR, device=motion.device)
+    losses = [
+        _loss(motion, log_scale, truth, batch) for truth in (batch.motion, batch.motion * mirror)
+    ]
+    return torch.stack(losses).amin(dim=0).mean()
+
+
+def _loss(motion: Tensor, log_scale: Tensor, truth: Tensor, batch: PairBatch) -> Tensor:
+    error = _mean_length((motion - truth) * batch.units, batch.half_extent)
+    size = _mean_length(truth * batch.units, batch.half_extent)
+    likelihood = ((motion - truth).abs() * torch.exp(-log_scale) + log_scale).mean(1)
+    return error / (size + SMALL_MM) + NLL_SHARE * likelihood
+
+
+def _mean_length(xi: Tensor, half_extent: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(displacements(xi, half_extent), dim=-1)
+    return lengths.mean(dim=1)
+
+
+def displacements(xi: Tensor, half_extent: Tensor) -> Tensor:
+    """Displacements (P, 49, 3) mm of a grid over the picture by small motions xi (P, 6).
+
+    half_extent: (P, 2) mm. To first order: angles between frames are small.
+    """
+    line = torch.linspace(-1, 1, 7, device=xi.device)
+    places = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(1, -1, 2)
+    x, y = (places * half_extent[:, None]).unbind(dim=-1)  # (P, 49)
+    wx, wy, wz = (part[:, None] for part in xi[:, :3].unbind(dim=1))
+    turned = torch.stack([-wz * y, wz * x, wx * y - wy * x], dim=-1)
+    return turned + xi[:, None, 3:]

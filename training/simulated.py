@@ -1,0 +1,150 @@
+"""Simulated clips to train on, of probes and consoles far more varied than one scanner's.
+
+A network learns the one speckle that it is shown; what it shall measure is decorrelation against
+motion for any speckle. So array, depth, frequency, pulse, apertures, lens, picture size, frame
+rate and persistence are drawn here over the ranges that `sim.probe.Probe` states.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.console import draw_console
+from sim.imaging import Beamformer, ImageGrid, LineGrid
+from sim.motion import SWEEPS, WHOLE_FRAMES
+from sim.probe import CONVEX, LINEAR, Probe, lens_waist_mm
+from sim.scan import IMAGES, Recipe, Scan, draw_recipe
+from training.clips import Clip, write_clip
+from tusrec import poses
+
+LENGTH = 16  # frames of a clip
+LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and faster hands
+WARM_UP = 4  # frames before the first, which persistence mixes into it
+LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
+WAISTS_MM = (0.3, 1.5)
+LINEAR_SHARE = 0.3
+USUAL_SHARE = 0.35  # of the clips that show the challenge's own probe and preset
+
+
+def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
+    """Clip number seed[1] of the set seed[0]; the same for the same seed."""
+    rng = np.random.default_rng([*seed, 9])
+    recipe, image = _draw(seed, rng, length)
+    scan = Scan(recipe)
+    scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
+    shown = _frame_numbers(len(scan), length, rng)
+    share = rng.uniform(0.1, 0.5) if rng.random() < 0.3 else 0.0
+    frames = _with_persistence([scan.frame(i) for i in shown], share)[-length:]
+    T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
+    T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame
+    return Clip(frames, T_first_from_frame, image.spacing, seed)
+
+
+def usual_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
+    """A clip of a rotation scan exactly as `simulate.py` makes it, flaws and all."""
+    rng = np.random.default_rng([*seed, 9])
+    whole = WHOLE_FRAMES["rotation"]
+    recipe = draw_recipe(seed, "rotation", whole)
+    start = int(rng.integers(whole - length + 1))
+    scan = Scan(replace(recipe, excerpt=(start, length)))
+    T = scan.T_limb_from_image
+    frames = np.stack(list(scan.frames()))
+    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed)
+
+
+def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple[Recipe, ImageGrid]:
+    """The recipe of an excerpt long enough for the clip at any step, and its picture."""
+    protocol = str(rng.choice(["rotation", "free", str(rng.choice(SWEEPS))], p=[0.6, 0.25, 0.15]))
+    whole = WHOLE_FRAMES[protocol]
+    kind = "linear" if rng.random() < LINEAR_SHARE else "convex"
+    recipe = draw_recipe(seed, protocol, whole, probe=kind)
+    image = IMAGES[kind]
+    if rng.random() > USUAL_SHARE:
+        probe = draw_probe(kind, rng)
+        recipe = replace(recipe, probe=probe, console=draw_console(rng, probe.frequency_mhz))
+        image = fitting_picture(probe)
+    needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP
+    start = int(rng.integers(whole - needed + 1))
+    flaws = replace(recipe.imperfections, duplicates=0.0)
+    changed = replace(recipe, imperfections=flaws, excerpt=(start, needed), strata=5)
+    return changed, image
+
+
+def draw_probe(kind: str, rng: np.random.Generator) -> Probe:
+    """A probe anywhere in the market: convex for depth, linear for what is near the skin."""
+    usual = {"convex": CONVEX, "linear": LINEAR}[kind]
+    convex = kind == "convex"
+    frequency = rng.uniform(3.0, 8.0) if convex else rng.uniform(6.0, 13.0)
+    focus = rng.uniform(30, 80) if convex else rng.uniform(12, 32)
+    height = rng.uniform(7, 14) if convex else rng.uniform(3.5, 7)
+    blur = rng.uniform(0.9, 1.6)  # by aberration: no lens in tissue reaches its diffraction limit
+    probe = replace(
+        usual,
+        depth_mm=rng.uniform(60, 120) if convex else rng.uniform(28, 55),
+        frequency_mhz=frequency,
+        axial_fwhm_mm=max(1.54 / frequency * rng.uniform(1.0, 2.2), 0.17),
+        f_number=rng.uniform(1.5, 4.5),
+        aperture_mm=rng.uniform(14, 30) if convex else rng.uniform(10, 20),
+        lens_focus_mm=focus,
+        lens_waist_mm=float(np.clip(blur * lens_waist_mm(height, focus, frequency), *WAISTS_MM)),
+    )
+    if not convex:
+        return replace(probe, half_width=rng.uniform(15, 25))
+    radius = rng.uniform(30, 50)
+    half_face = rng.uniform(18, min(26, 0.6 * radius))  # more would lose contact with a limb
+    return replace(probe, radius_mm=radius, half_width=float(np.arcsin(half_face / radius)))
+
+
+def fitting_picture(probe: Probe) -> ImageGrid:
+    """A 480x640 picture with square pixels that just holds the field of view."""
+    if probe.radius_mm:
+        width = 2 * (probe.radius_mm + probe.depth_mm) * np.sin(probe.half_width)
+        top = probe.radius_mm * (1 - np.cos(probe.half_width))
+    else:
+        width, top = 2 * probe.half_width, 0.0
+    pixel = float(max(width / 620, (probe.depth_mm + top) / 460))
+    return ImageGrid(480, 640, (pixel, pixel), (320.5 * pixel, top + 10 * pixel))
+
+
+def _frame_numbers(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Numbers (WARM_UP + length,) of the frames shown, every one, second or third."""
+    step = int(rng.choice([1, 2, LONGEST_STEP], p=[0.6, 0.25, 0.15]))
+    last = int(rng.integers((length - 1) * step + WARM_UP, count))
+    numbers = last - step * np.arange(length + WARM_UP)[::-1]
+    return np.maximum(numbers, 0)
+
+
+def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDArray[np.uint8]:
+    """Frames (N, H, W), each mixed with `share` of what was on the screen before it."""
+    screen = frames[0].astype(np.float32)
+    shown = []
+    for frame in frames:
+        screen = share * screen + (1 - share) * frame
+        shown.append(np.rint(screen).astype(np.uint8))
+    return np.stack(shown)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write clips first..first+count-1 of one set, going on where an earlier run ended."""
+    command = argparse.ArgumentParser(prog="training.simulated", description=__doc__)
+    command.add_argument("folder", type=Path)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--first", type=int, default=0)
+    command.add_argument("--count", type=int, default=1000)
+    command.add_argument("--step", type=int, default=1, help="number of processes that share them")
+    command.add_argument("--usual", action="store_true", help="as simulate.py makes them")
+    command.add_argument("--length", type=int, default=LENGTH)
+    options = command.parse_args(arguments)
+    make = usual_clip if options.usual else simulated_clip
+    for number in range(options.first, options.count, options.step):
+        path = options.folder / f"{options.seed}_{number:06d}.safetensors"
+        if not path.exists():
+            write_clip(make((options.seed, number), options.length), path)
+
+
+if __name__ == "__main__":
+    main()
