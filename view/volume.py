@@ -200,12 +200,12 @@ class _PickedMean(_Picked):
         self.frame.add(splat)
         changes = np.diff(splat.voxels, prepend=-1) != 0  # neighbours often share their voxel
         lowest = splat.voxels[changes]
-        around = [lowest + offset for offset, _ in splat.shares]
-        for voxels in around:
+        for offset, _ in splat.shares:
+            voxels = lowest + offset
             touched = voxels[self.frame.weights[voxels] > 0]
             self.pick(touched, self.frame.means(touched))
-        for voxels in around:
-            self.frame.sums[voxels] = self.frame.weights[voxels] = 0
+            # Emptied at once, so that the next offset does not take them a second time.
+            self.frame.sums[touched] = self.frame.weights[touched] = 0
 
 
 def _accumulator(voxels: int, method: Method) -> _Accumulator:
