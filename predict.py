@@ -81,15 +81,20 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
 
 
 def fill_in_folders(options: argparse.Namespace) -> None:
-    """Without --input and --output, take the mount points of the door where data are."""
-    mounted = [door for door in DOORS if holds_files(door[0])]
-    if options.input is None and not mounted:
-        places = " or ".join(str(folder) for folder, _ in DOORS)
+    """Without --input, take the mount point where data are; without --output, the one beside it.
+
+    Data from elsewhere take the first mount point for results that is there.
+    """
+    if options.input is None:
+        options.input = next((data for data, _ in DOORS if holds_files(data)), None)
+    if options.input is None:
+        places = " or ".join(str(data) for data, _ in DOORS)
         raise InputError(f"no data: nothing is mounted at {places}; mount it or pass --input")
-    options.input = options.input or mounted[0][0]
-    if options.output is None and options.input not in [folder for folder, _ in mounted]:
+    if options.output is None:
+        there = [results for _, results in DOORS if results.is_dir()]
+        options.output = dict(DOORS).get(options.input, next(iter(there), None))
+    if options.output is None:
         raise InputError("no place for results; pass --output")
-    options.output = options.output or dict(mounted)[options.input]
 
 
 def holds_files(folder: Path) -> bool:

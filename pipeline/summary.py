@@ -1,17 +1,21 @@
 """What a whole run leaves beside its results: run.json, and metrics.h5 where there is truth."""
 
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.batch import Outcome, versions
+from tusrec.errors import InputError
 from tusrec.files import write_json
 from tusrec.layouts import Dataset
 from tusrec.metrics import Errors
 from tusrec.results import METRICS_FILE, read_result, result_path, write_metrics
 
 RUN_FILE = "run.json"
+
+log = logging.getLogger(__name__)
 
 
 def write_summary(
@@ -41,6 +45,15 @@ def _metrics_rows(
         if outcome := tried.get(source.key):
             rows.append((source.key, outcome.errors, outcome.seconds))
         elif (path := result_path(output, source.key)).exists():
-            result = read_result(path)
-            rows.append((source.key, result.errors, float(result.attributes["seconds"])))
+            rows.append((source.key, *_earlier(path)))
     return rows
+
+
+def _earlier(path: Path) -> tuple[Errors | None, float]:
+    """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan."""
+    try:
+        result = read_result(path)
+    except InputError as error:
+        log.warning("%s; left out of %s", error, METRICS_FILE)
+        return None, float("nan")
+    return result.errors, float(result.attributes["seconds"])

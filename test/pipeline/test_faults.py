@@ -385,6 +385,16 @@ def test_data_at_either_mount_point_is_found_without_options(
     assert not list(doors[1 - door][1].iterdir())
 
 
+def test_data_from_elsewhere_leave_their_results_at_the_mount_point(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(predict, "DOORS", ((tmp_path / "in", tmp_path / "results"),))
+    options = ["--input", str(dataset), "--model", "identity", "--device", "cpu"]
+    assert predict.main(options) == 0
+    assert (tmp_path / "results/run.json").exists()
+
+
 def test_a_container_without_data_says_where_to_mount_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

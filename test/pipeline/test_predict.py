@@ -222,6 +222,18 @@ def test_metrics_list_the_scans_of_earlier_runs_too(dataset: Path, tmp_path: Pat
         assert np.isfinite(file["GPE"][()]).all()
 
 
+def test_a_damaged_result_of_an_earlier_run_does_not_cost_this_ones_metrics(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    damaged = tmp_path / "out/sub050__LH_rotation.h5"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*") == 0
+    assert "sub050__LH_rotation.h5" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
 def test_without_truth_there_are_no_metrics(tmp_path: Path, make_validation_dataset: Make) -> None:
     dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
     assert run(dataset, tmp_path / "out") == 0
