@@ -186,10 +186,10 @@ def _predict_in_worker(source: ScanSource, settings: Settings) -> Outcome:
 
 def _end_workers(pool: ProcessPoolExecutor, results: list[Path]) -> None:
     """End all workers at once; what they were writing goes with them."""
-    pool.shutdown(wait=False, cancel_futures=True)
     for worker in multiprocessing.active_children():
         worker.kill()
-        worker.join()
+    # The pool's own thread waits for them; a second waiter would race with it.
+    pool.shutdown(wait=True, cancel_futures=True)
     for path in results:
         discard_partial(path)
 
