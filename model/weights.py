@@ -4,10 +4,8 @@ The manifest is {"models": {name: {"file", "sha256", "size", "architecture", "tr
 in bytes, `architecture` and `training` in words for the reader.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from tusrec.errors import OutputError, WeightsError
+from tusrec.errors import WeightsError
+from tusrec.files import write_bytes, write_json
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.json"
@@ -109,8 +108,8 @@ def write_weights(
     sha256 = hashlib.sha256(content).hexdigest()
     models[name] = Entry(path.name, sha256, len(content), architecture, training)
     listing = {"models": {key: asdict(models[key]) for key in sorted(models)}}
-    _replace(path, content)
-    _replace(manifest, (json.dumps(listing, indent=2) + "\n").encode())
+    write_bytes(path, content, "it")
+    write_json(manifest, listing)
     return path
 
 
@@ -153,20 +152,3 @@ def _misfit(name: str, found: Tensor, expected: Tensor) -> str:
     if found.dtype != expected.dtype:
         return f"{name} is {found.dtype}, expected {expected.dtype}"
     return "" if bool(torch.isfinite(found).all()) else f"{name} has NaN or infinity"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise OutputError(
-            f"{path}: cannot write it ({error.strerror}); make room or pass a writable folder"
-        ) from error

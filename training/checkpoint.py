@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from model.weights import load_into
-from tusrec.errors import OutputError, WeightsError
+from tusrec.errors import WeightsError
+from tusrec.files import write_bytes
 
 AVERAGED_STEPS = 400
 
@@ -35,19 +36,14 @@ def save(
     path: Path, progress: Progress, network: nn.Module, average: AveragedModel, optimizer: Optimizer
 ) -> None:
     """Write a checkpoint in place of an older one, complete or not at all. Raises OutputError."""
-    part = path.with_name(f"{path.name}.part")
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": v for name, v in average.module.state_dict().items()}
     tensors["average_count"] = average.n_averaged
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-        save_file(copies, part, {"progress": json.dumps(asdict(progress))})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path}: cannot write the checkpoint ({error}); make room") from error
+    copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    content = tensor_bytes(copies, {"progress": json.dumps(asdict(progress))})
+    write_bytes(path, content, "the checkpoint")
 
 
 def read_progress(path: Path) -> Progress:

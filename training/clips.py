@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from sim.stream import require_training_seed
-from tusrec.errors import InputError, OutputError
+from tusrec.errors import InputError
+from tusrec.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,12 @@ class Clip:
 
 def write_clip(clip: Clip, path: Path) -> None:
     """Write a clip; the file appears complete or not at all. Raises OutputError."""
-    part = path.with_name(f"{path.name}.part")
     tensors: dict[str, NDArray[Any]] = {
         "frames": np.ascontiguousarray(clip.frames),
         "T_first_from_frame": np.ascontiguousarray(clip.T_first_from_frame),
         "spacing": np.array(clip.spacing, np.float64),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, {"seed": f"{clip.seed[0]} {clip.seed[1]}"})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path}: cannot write the clip ({error}); make room") from error
+    write_bytes(path, save(tensors, {"seed": f"{clip.seed[0]} {clip.seed[1]}"}), "the clip")
 
 
 def read_clip(path: Path) -> Clip:

@@ -13,9 +13,10 @@ from tusrec.errors import OutputError
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends without an error.
 
+    `what` names the thing in the error, where the path alone does not say it.
     The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
     Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on.
     """
@@ -25,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error, what) from error
     finally:
         discard_partial(path)
 
@@ -47,11 +48,18 @@ def require_writable(folder: Path) -> None:
         raise _cannot_write(folder, error) from error
 
 
+def write_bytes(path: Path, content: bytes, what: str = "") -> None:
+    """Write `content` atomically, and onto the disk before it takes its name."""
+    with atomic_path(path, what) as partial, partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` as indented JSON, atomically; NaN and infinity become null."""
-    with atomic_path(path) as partial:
-        text = json.dumps(_finite(content), indent=2, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def _finite(value: Any) -> Any:
@@ -66,10 +74,11 @@ def _partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def _cannot_write(path: Path, error: OSError, what: str = "") -> OutputError:
     # HDF5 puts a page of detail into strerror.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    verb = f"cannot write {what}".rstrip()
     return OutputError(
-        f"{path}: cannot write ({reason}); free the disk, mend its permissions, or choose "
+        f"{path}: {verb} ({reason}); free the disk, mend its permissions, or choose "
         "another --output"
     )
