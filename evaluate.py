@@ -4,16 +4,17 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.evaluation import Entry, evaluate_scan
+from pipeline.evaluation import Entry, evaluate_scan, fit_probe_scale
 from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.tables import json_report, text_report
 from tusrec.errors import InputError, TusrecError
 from tusrec.files import write_json
 from tusrec.layouts import find_scans
+from tusrec.scans import ScanSource
 
 log = logging.getLogger("evaluate")
 
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
     predictions = rows_by_folder(options.pred)
     entries: list[Entry] = []
     problems: list[str] = []
-    for source in chosen(dataset.scans, options.scan):
+    scans = chosen(dataset.scans, options.scan)
+    for source in scans:
         try:
             entries += evaluate_scan(source, predictions, options.mirror)
         except InputError as error:
@@ -45,9 +47,18 @@ def run(options: argparse.Namespace) -> int:
         log.error("error: %s", problem)
     if entries:
         sys.stdout.write(text_report(entries) + "\n")
+        if options.fit_probe:
+            sys.stdout.writelines(f"{line}\n" for line in probe_lines(scans, predictions))
         if options.json:
             write_json(options.json, json_report(entries))
     return InputError.exit_code if problems else 0
+
+
+def probe_lines(sources: Sequence[ScanSource], predictions: dict[str, Path]) -> Iterator[str]:
+    """For each row the probe scale that would have made its motion across as large as the truth."""
+    for row, folder in predictions.items():
+        scale = fit_probe_scale(sources, folder)
+        yield f"{row}: fitted probe scale {scale:.3f}; predict.py --probe-scale {scale:.3f}"
 
 
 def rows_by_folder(folders: list[Path]) -> dict[str, Path]:
@@ -85,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add a row with the better of each scan's two elevational mirrors, which frames "
         "alone cannot tell apart",
+    )
+    command.add_argument(
+        "--fit-probe",
+        action="store_true",
+        help="also print the factor on motion across the image that suits this probe; the scans "
+        "it was fitted on are no test of it",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there too")
     add_input_options(command)

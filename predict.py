@@ -110,6 +110,7 @@ def settings_of(options: argparse.Namespace, rank: Rank) -> Settings:
         device=options.device,
         device_index=rank.local_index,
         ddf=options.ddf,
+        probe_scale=options.probe_scale,
         overwrite=options.overwrite,
     )
 
@@ -162,6 +163,14 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         help="displacements to write; full takes 7.4 MB a frame (default: %(default)s)",
     )
     command.add_argument(
+        "--probe-scale",
+        type=positive_factor,
+        default=1.0,
+        metavar="S",
+        help="factor on motion across the image for this probe, as `evaluate.py --fit-probe` finds "
+        "it on a tracked scan (default: 1)",
+    )
+    command.add_argument(
         "--report", action="store_true", help="also write report.html, to look at in a browser"
     )
     command.add_argument(
@@ -180,6 +189,14 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
     )
+
+
+def positive_factor(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
 
 
 def positive(text: str) -> int:

@@ -1,37 +1,40 @@
 #!/usr/bin/env python3
-"""Train a model of model/ on clips; run again with the same --output, it goes on where it was.
+"""Train a model of model/; run again with the same --output, it goes on where it was.
 
 python -m training.simulated clips && python train.py --data clips --output runs/first --minutes 60
+python train.py --data 2024 2025 --fold 0 --from weights/tusrec.safetensors --output runs/tuned
 torchrun --nproc-per-node 8 train.py ...  # several GPUs or machines
+
+docs/training.md tells more.
 """
 
 import argparse
-import json
 import logging
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.device import CHOICES, choose_device
-from model.pose_net import PoseNet
+from model.weights import load_into
 from sim.stream import require_training_seed
-from training import checkpoint
+from training import batches, checkpoint, journal, processes
 from training.baseline_learner import BaselineLearner
-from training.checkpoint import Progress
-from training.clips import find_clips, read_clip
+from training.checkpoint import Progress, State
+from training.folds import Fold
+from training.keeper import Keeper
 from training.learner import Learner
-from training.measure import held_out
-from training.mixture import Mixture
-from training.pose_learner import PoseLearner, prepare
+from training.pose_learner import PoseLearner
+from training.sources import Source, find_source, mixture_of
+from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, TusrecError
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -39,14 +42,14 @@ LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
     "baseline": BaselineLearner,
 }
 RATES = {"tusrec": 1e-3, "baseline": 1e-4}
+FINE_TUNING = 0.2  # of the rate, where training begins with trained weights
 WARM_UP_STEPS = 200
-LOG_EVERY = 50  # steps
 LARGEST_GRADIENT = 5.0
 log = logging.getLogger("train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 trained, 2 something was missing or unusable."""
+    """Run the command line: 0 trained or asked to stop, 2 something was missing or unusable."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
     try:
@@ -56,74 +59,129 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s", error)
         return error.exit_code
     finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        processes.leave()
     return 0
 
 
 def train(options: argparse.Namespace) -> None:
-    """The training loop."""
-    rank, processes = join_processes()
+    """What is needed, the training loop, and what it leaves."""
+    rank, count = processes.numbers()
+    device = choose_device(options.device, processes.local_number())
+    fold = fold_of(options)
+    sources = find_sources(options, (rank, count))
+    processes.join(device)  # by when all have cut their share of the data
+
     torch.manual_seed(options.seed)
-    device = choose_device(options.device, int(os.environ.get("LOCAL_RANK", "0")))
     learner: Learner = LEARNERS[options.model](device)
-    clips = Mixture(options.data, learner.prepare, options.keep)
     network = learner.network
-    average = checkpoint.averaged(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=0.01)
-    progress = Progress(options.model, options.seed)
-    path = options.output / "checkpoint.safetensors"
-    if path.exists():
-        progress = checkpoint.restore(path, network, average, optimizer)
-        require_same_model(progress, options.model, path)
-    if processes > 1:
+    state = begun_or_resumed(options, sources, network)
+    progress = state.progress
+    workers = worker_count(options, device)
+    mixture = mixture_of(sources, fold, learner.prepare, options.keep // max(workers, 1))
+    drawn = batches.Batches(mixture, learner.clips_a_step, progress.seed, rank)
+    upcoming = batches.from_step(drawn, progress.step, workers)
+    keeper = keeper_of(options, sources, learner, state) if rank == 0 else None
+    if count > 1:
         learner.network = DistributedDataParallel(network)
 
-    asked_to_stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
-    saved = validated = time.monotonic()
-    losses: list[float] = []
-    while (
-        not asked_to_stop and progress.minutes < options.minutes and progress.step < options.steps
-    ):
-        started = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = rate(progress, options)
-        # The draw depends on seed, step and process alone, so that a resumed run goes on alike.
-        rng = np.random.default_rng([progress.seed, progress.step, rank])
-        network.train()
-        loss, pairs = learner.loss(clips.draw(learner.clips_a_step, rng), rng)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        average.update_parameters(network)
-        losses.append(loss.item())
-        progress.step += 1
-        progress.pairs += pairs * processes
-        progress.minutes += (time.monotonic() - started) / 60
-
-        if rank == 0 and progress.step % LOG_EVERY == 0:
-            write_log(options.output, progress, loss=np.mean(losses), clips=clips.clips)
-            losses.clear()
-        if rank == 0 and time.monotonic() - saved > 60 * options.save_minutes:
-            checkpoint.save(path, progress, network, average, optimizer)
-            saved = time.monotonic()
-        if rank == 0 and time.monotonic() - validated > 60 * options.validate_minutes:
-            validate(options, progress, average.module)
-            validated = time.monotonic()
-    if rank == 0:
-        checkpoint.save(path, progress, network, average, optimizer)
-        if not asked_to_stop:
-            validate(options, progress, average.module)
+    with requests_to_stop() as asked:
+        while goes_on(progress, options, bool(asked), device):
+            started = time.monotonic()
+            # What is random depends on seed, step and process alone: a resumed run goes on alike.
+            rng = np.random.default_rng([progress.seed, progress.step, rank, 1])
+            torch.manual_seed(int(rng.integers(2**63)))
+            network.train()
+            loss, pairs = learner.loss(next(upcoming), rng)
+            state.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+            require_finite(norm.item(), progress)
+            state.optimizer.param_groups[0]["lr"] = rate(progress, options)
+            state.optimizer.step()
+            state.average.update_parameters(network)
+            progress.step += 1
+            progress.pairs += pairs * count
+            progress.minutes += (time.monotonic() - started) / 60
+            if keeper:
+                keeper.after_step(state, loss.item(), mixture.clips)
+    if keeper:
+        keeper.at_end(state, share_done(progress, options) >= 1)
 
 
-def join_processes() -> tuple[int, int]:
-    """This process's rank and how many there are; under torchrun, joins the others."""
-    if "RANK" not in os.environ:
-        return 0, 1
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return distributed.get_rank(), distributed.get_world_size()
+def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[Source]:
+    """What is trained on; data sets are cut into clips unless they have been."""
+    cache = options.cache or options.output / "clips"
+    return [find_source(path, cache, share) for path in options.data]
+
+
+def begun_or_resumed(
+    options: argparse.Namespace, sources: Sequence[Source], network: nn.Module
+) -> State:
+    """The state of the run in --output, or of a new one, from --from if so.
+
+    Raises InputError if the run there is of another model or fold.
+    """
+    names = [source.name for source in sources]
+    progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
+    path = options.output / checkpoint.FILE
+    if path.exists():
+        require_same_run(checkpoint.read_progress(path), progress, path)
+        state = checkpoint.begun(network, progress)
+        checkpoint.restore(path, state)
+        state.progress.data = list(dict.fromkeys([*state.progress.data, *names]))
+        return state
+    if options.start:
+        weights, progress.origin = checkpoint.starting_weights(options.start, options.model)
+        load_into(network, weights, str(options.start))
+    return checkpoint.begun(network, progress)
+
+
+def require_same_run(found: Progress, expected: Progress, path: Path) -> None:
+    """Raise InputError if a checkpoint is of another model or fold than the run asks for."""
+    for option in ("model", "fold"):
+        there, asked = getattr(found, option), getattr(expected, option)
+        if there != asked:
+            raise InputError(
+                f"{path}: found a run with {option} {there or 'none'}, expected "
+                f"{asked or 'none'}; choose another --output or --{option}"
+            )
+
+
+def fold_of(options: argparse.Namespace) -> Fold:
+    """The fold that is asked for; InputError if there is none such."""
+    if options.fold is not None and not 0 <= options.fold < options.folds:
+        raise InputError(
+            f"--fold: found {options.fold}, expected 0 to {options.folds - 1}, less than --folds"
+        )
+    return Fold(options.fold, options.folds)
+
+
+def worker_count(options: argparse.Namespace, device: torch.device) -> int:
+    """Processes that read ahead: none beside a CPU that has work enough, some for a GPU."""
+    if options.workers is not None:
+        return int(options.workers)
+    return 4 if device.type == "cuda" else 0
+
+
+@contextmanager
+def requests_to_stop() -> Iterator[list[int]]:
+    """A list that grows when SIGTERM or Ctrl-C asks for an end, which then comes after a step."""
+    asked: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda which, _: asked.append(which)) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def goes_on(
+    progress: Progress, options: argparse.Namespace, stop: bool, device: torch.device
+) -> bool:
+    """Whether there is another step, the same for all processes; sets their minutes alike."""
+    stop, progress.minutes = processes.agree(stop, progress.minutes, progress.step, device)
+    return not stop and share_done(progress, options) < 1
 
 
 def share_done(progress: Progress, options: argparse.Namespace) -> float:
@@ -134,39 +192,37 @@ def share_done(progress: Progress, options: argparse.Namespace) -> float:
 def rate(progress: Progress, options: argparse.Namespace) -> float:
     """Learning rate: a linear start, then half a cosine down to a hundredth over the run."""
     done = share_done(progress, options)
-    peak = options.rate or RATES[options.model]
+    peak = options.rate or RATES[options.model] * (FINE_TUNING if options.start else 1.0)
     fall = 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2
     return float(peak * fall * min(1.0, (progress.step + 1) / WARM_UP_STEPS))
 
 
-def validate(options: argparse.Namespace, progress: Progress, network: nn.Module) -> None:
-    """Log the error on held-out clips; the baseline's is left to evaluate.py."""
-    if not isinstance(network, PoseNet):
-        return
-    for folder in options.validate:
-        clips = [prepare(read_clip(path)) for path in find_clips(folder)]
-        for interval, found in held_out(network, clips, (1, 4)).items():
-            rounded = {name: round(value, 3) for name, value in found.items()}
-            write_log(options.output, progress, held_out=folder.name, interval=interval, **rounded)
-
-
-def require_same_model(progress: Progress, model: str, path: Path) -> None:
-    """Raise InputError if a checkpoint is another model's."""
-    if progress.model != model:
-        raise InputError(
-            f"{path}: found a checkpoint of {progress.model}, expected {model}; choose another "
-            "--output or --model"
+def require_finite(norm: float, progress: Progress) -> None:
+    """Raise TusrecError before a gradient that is no number spoils the weights."""
+    if not math.isfinite(norm):
+        raise TusrecError(
+            f"step {progress.step}: found a gradient of length {norm}, expected a number; the "
+            "last checkpoint is good: go on from it with a lower --rate"
         )
 
 
-def write_log(folder: Path, progress: Progress, **values: object) -> None:
-    """Add one line of JSON to the log, and to stderr."""
-    state = {"step": progress.step, "pairs": progress.pairs, "minutes": round(progress.minutes, 2)}
-    line = json.dumps(state | values, default=float)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
-    log.info(line)
+def keeper_of(
+    options: argparse.Namespace, sources: Sequence[Source], learner: Learner, state: State
+) -> Keeper:
+    """What keeps the run's log and checkpoints, and validates it on what is held out."""
+    journal.rewind(options.output, state.progress.step)
+    amount = Amount(options.validate_scans, options.validate_frames)
+    held_out = held_out_sets(sources, options.validate, fold_of(options), amount, learner)
+    every = (options.save_minutes, options.validate_minutes)
+    return Keeper(options.output, every, held_out, learner.device)
+
+
+def positive(text: str) -> float:
+    """A number above 0, of an option."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number above 0")
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,17 +232,32 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("--model", choices=tuple(LEARNERS), default="tusrec")
-    add("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of clips")
-    add("--output", type=Path, required=True, metavar="DIR", help="checkpoint and log")
-    add("--validate", type=Path, nargs="*", default=[], metavar="DIR", help="held-out clips")
-    add("--minutes", type=float, default=60.0, help="of training, over all runs together")
-    add("--steps", type=int, default=10**9, help="end after so many steps if that comes first")
-    add("--rate", type=float, help="peak learning rate; by default the model's")
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="clips, or data sets "
+        "in the challenge's 2024 or 2025 layout; each has an equal share of every batch",
+    )
+    add("--output", type=Path, required=True, metavar="DIR", help="checkpoint, log and curves")
+    add("--from", type=Path, dest="start", metavar="FILE", help="weights or checkpoint to tune")
+    add("--fold", type=int, metavar="K", help="hold out the subjects of fold K")
+    add("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
+    add("--validate", type=Path, nargs="*", default=[], metavar="DIR", help="other held-out data")
+    add("--cache", type=Path, metavar="DIR", help="clips cut from data sets (default: in --output)")
+    add("--minutes", type=positive, default=60.0, help="of training, over all runs together")
+    add("--steps", type=positive, default=1e9, help="end after so many steps if that comes first")
+    add("--rate", type=positive, help="peak learning rate; by default the model's")
     add("--seed", type=int, default=0, help="of weights and draws")
     add("--device", choices=CHOICES, default="auto")
+    add("--workers", type=int, help="processes that read ahead (default: 4 for a GPU, else 0)")
     add("--keep", type=int, default=3000, help="clips kept in memory, 2 MB each (baseline: 5)")
     add("--save-minutes", type=float, default=2.0)
     add("--validate-minutes", type=float, default=5.0)
+    add("--validate-scans", type=int, default=4, help="of each held-out set (clips: thrice that)")
+    add("--validate-frames", type=int, default=50, help="of each held-out scan, 0 for all")
     return command
 
 

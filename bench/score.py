@@ -1,101 +1,159 @@
-"""Pairs of frames measured by each estimator on data that none was trained on.
+"""Every estimator, and ours with what an oracle could tell it, on scans that none was trained on.
 
-python -m bench.score --clips HELD_OUT --real DATASET --checkpoint FILE --classical
+python -m bench.score [--checkpoint FILE] [--baseline-checkpoint FILE] [--real DIR] [--json FILE]
 
-Sign left open per pair; error is over that of identity. Of the classical estimator, whose public
-answer are local motions, longer intervals are chained.
+First the held-out simulated set (`bench.held_out`, made on the first run) against exact poses,
+then real tracked scans where there are any, whose truth jitters. Of each: the challenge's errors
+and scores; slopes and correlations of local motion; pairs of frames at several intervals with the
+sign left open. Last the bars of the pose model.
+
+Rows. constant motion: the scan's mean true motion. better mirror: that of the whole scan. oracle
+sign: that of each step; + oracle scale: one number a scan and freedom too; + oracle bias: likewise.
+pairs: as measured, before they are fused into steps. The other rows' pairs follow from the steps.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from scipy.stats import spearmanr
+from tqdm import tqdm
 
+from bench import held_out
+from bench.measured import OURS, measure
+from bench.score_bars import Bar, real_bars, simulated_bars
+from bench.score_tables import Group, groups, text
+from model.baseline import Baseline
 from model.classical import Classical
-from model.pose_net import PoseNet
-from model.weights import load_into
-from training.checkpoint import read_average
-from training.clips import Clip, find_clips, read_clip
-from training.measure import NAMES, Motions, network_motions, summary
-from training.pose_learner import Prepared, prepare, true_motion
-from training.tracked import tracked_clips
-from tusrec import poses
-from tusrec.calibration import from_spacing
+from model.interface import Estimator
+from model.learned import Learned
+from model.weights import write_weights
+from training.checkpoint import read_average, read_progress
+from tusrec.errors import TusrecError
+from tusrec.files import write_json
 from tusrec.layouts import find_scans
 
-INTERVALS = (1, 4)
-Measure = Callable[[Clip, Prepared, int], Motions]
+REAL = Path("../shared/real")
+BARRED = "leg_linear"  # the real scans that the bars are about
 
 
-def network_row(checkpoint: Path) -> Measure:
-    """Pairs as the network of a checkpoint measures them."""
-    network = PoseNet()
-    load_into(network, read_average(checkpoint), str(checkpoint))
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return lambda _, prepared, interval: network_motions(network, prepared, interval)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print all tables: 0 done, 2 or 4 something was missing or unusable."""
+    options = parser().parse_args(arguments)
+    try:
+        run(options)
+    except TusrecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
 
 
-def classical(clip: Clip, prepared: Prepared, interval: int) -> Motions:
-    """Pairs as chained from the classical estimator's local motions."""
-    calibration = from_spacing(*clip.spacing)
-    local = Classical().estimate(clip.frames, calibration, torch.device("cpu"))
-    T = np.concatenate([np.eye(4)[None], poses.chain(local.T_previous_from_frame)])
-    about_centre = poses.about_point(T, prepared.canvas.centre_mm)
-    found = poses.log(poses.inverse(about_centre[:-interval]) @ about_centre[interval:])
-    first = np.arange(len(found))
-    true = true_motion(prepared, np.column_stack([first, first + interval]))
-    half_extent = np.tile(prepared.canvas.half_extent_mm, (len(found), 1))
-    return Motions(true, found, np.full_like(found, np.nan), half_extent)
+def run(options: argparse.Namespace) -> None:
+    """Measure all data sets, print their tables and the bars, and write both as JSON."""
+    estimators = chosen_estimators(options.checkpoint, options.baseline_checkpoint)
+    simulated = options.set or held_out.make(held_out.FOLDER, held_out.items(), jobs=2)
+    say(f"on {torch.get_num_threads()} threads of the CPU")
+    found = {"simulated": tables("simulated", simulated, estimators)}
+    bars = list(simulated_bars(found["simulated"]))
+    for folder in real_datasets(options.real):
+        found[folder.name] = tables(folder.name, folder, estimators)
+        bars += real_bars(folder.name, found[folder.name]) if folder.name == BARRED else []
+    say("", *(bar.line() for bar in bars))
+    if options.json:
+        write_json(options.json, as_json(estimators, found, bars))
 
 
-def real_clips(dataset: Path) -> Iterator[Clip]:
-    """Each tracked scan of a data set as one clip."""
-    for source in find_scans(dataset).scans:
-        with source.open() as scan:
-            yield from tracked_clips(scan, scan.frames.shape[0])
+def chosen_estimators(
+    checkpoint: Path | None, baseline_checkpoint: Path | None
+) -> dict[str, Estimator]:
+    """The estimators by row; the baseline only if its checkpoint is given.
+
+    Raises WeightsError if a checkpoint, or without one weights/tusrec.safetensors, is unusable.
+    """
+    estimators: dict[str, Estimator] = {"classical": Classical()}
+    if baseline_checkpoint:
+        with as_weights(Baseline.name, baseline_checkpoint) as folder:
+            estimators["baseline"] = Baseline(folder)
+    if checkpoint is None:
+        return estimators | {OURS: Learned.from_weights()}
+    with as_weights(Learned.name, checkpoint) as folder:
+        return estimators | {OURS: Learned.from_weights(folder)}
 
 
-def table(name: str, clips: Iterable[Clip], rows: dict[str, Measure]) -> Iterator[str]:
-    """Lines that tell each row's error, slopes and correlations at each interval."""
-    pairs = [(clip, prepare(clip)) for clip in clips]
-    yield f"{name}: {len(pairs)} clips"
-    head = " ".join(f"{part[:11]:>13}" for part in NAMES)
-    yield f"{'':24}{'error':>6} {'in-plane':>8} {'|z| slope rank':>15}  slope (correlation): {head}"
-    for row, measure in rows.items():
-        for interval in INTERVALS:
-            motions = [measure(c, p, interval) for c, p in pairs if len(c.frames) > interval]
-            yield _line(f"{row}, interval {interval}", Motions.joined(motions))
+@contextmanager
+def as_weights(name: str, checkpoint: Path) -> Iterator[Path]:
+    """A folder with the averaged weights of a checkpoint of train.py as those of model `name`."""
+    progress = read_progress(checkpoint)
+    training = f"{progress.step} steps, {progress.minutes:.0f} minutes"
+    with tempfile.TemporaryDirectory(prefix="tusrec-score-") as folder:
+        write_weights(name, read_average(checkpoint), "", training, Path(folder))
+        yield Path(folder)
 
 
-def _line(label: str, motions: Motions) -> str:
-    found = summary(motions)
-    rank = spearmanr(*(np.abs(part[:, 5]) for part in (motions.true, motions.predicted))).statistic
-    cells = " ".join(f"{found[f'slope {n}']:6.2f} ({found[f'corr {n}']:4.2f})" for n in NAMES)
-    size = f"{found['size slope']:8.2f} {rank:6.2f}"
-    return f"{label:24}{found['error']:6.3f} {found['in-plane error']:8.3f} {size:>15} {cells:>98}"
+def real_datasets(folder: Path) -> list[Path]:
+    """`folder` if it is a data set, or those in it; says so where there is none."""
+    found = [path for path in (folder, *sorted(folder.glob("*"))) if (path / "frames").is_dir()]
+    if not found:
+        say(f"{folder}: no real scans here, so none are measured")
+    return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table for each folder of clips and each real data set."""
-    command = argparse.ArgumentParser(prog="bench.score", description=__doc__)
-    command.add_argument("--clips", type=Path, nargs="*", default=[])
-    command.add_argument("--real", type=Path, nargs="*", default=[])
-    command.add_argument("--checkpoint", type=Path, nargs="*", default=[])
-    command.add_argument("--classical", action="store_true", help="a row of the classical one too")
-    options = command.parse_args(arguments)
-    rows: dict[str, Measure] = {"classical": classical} if options.classical else {}
-    rows |= {path.parent.name: network_row(path) for path in options.checkpoint}
-    for folder in options.clips:
-        clips = map(read_clip, find_clips(folder))
-        sys.stdout.writelines(f"{line}\n" for line in table(folder.name, clips, rows))
-    for dataset in options.real:
-        lines = table(dataset.name, real_clips(dataset), rows)
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+def tables(name: str, dataset: Path, estimators: Mapping[str, Estimator]) -> dict[str, Group]:
+    """Print the tables of a data set, and give what stands in them."""
+    found = sum_up(dataset, estimators)
+    say(*text(name, found))
+    return found
+
+
+def sum_up(dataset: Path, estimators: Mapping[str, Estimator]) -> dict[str, Group]:
+    """All scans of a data set, by kind. Raises InputError for one that cannot be measured."""
+    scans = tqdm(find_scans(dataset).scans, unit="scan", desc=dataset.name)
+    return groups([measure(source, estimators) for source in scans])
+
+
+def as_json(
+    estimators: Mapping[str, Estimator],
+    found: Mapping[str, Mapping[str, Group]],
+    bars: Sequence[Bar],
+) -> dict[str, Any]:
+    """Every number of the tables, and whose weights they are of."""
+    return {
+        "weights": {name: estimator.weights_sha256 for name, estimator in estimators.items()},
+        "threads": torch.get_num_threads(),
+        "data": {
+            name: {kind: asdict(group) for kind, group in kinds.items()}
+            for name, kinds in found.items()
+        },
+        "bars": [asdict(bar) | {"held": bar.held} for bar in bars],
+    }
+
+
+def say(*lines: str) -> None:
+    """Lines of the score's output."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; argparse exits with 2 when it is wrong."""
+    command = argparse.ArgumentParser(
+        prog="bench.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("--set", type=Path, metavar="DIR", help="another data set with exact poses")
+    add("--real", type=Path, default=REAL, metavar="DIR", help="a tracked data set, or several")
+    add("--checkpoint", type=Path, metavar="FILE", help="of train.py, in place of the weights")
+    add("--baseline-checkpoint", type=Path, metavar="FILE", help="of train.py --model baseline")
+    add("--json", type=Path, metavar="FILE", help="write all numbers there too")
+    return command
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,7 +5,8 @@ image, which two frames do not show, is chosen as for the classical estimator (`
 intervals are fused as there (`fusion`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,7 @@ from model.decorrelation import Planes
 from model.device import Batches
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
-from model.pose_net import Encoded, PoseNet
+from model.pose_net import FREEDOMS, STEP, Encoded, PoseNet, block_shifts
 from model.signs import choose_signs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -29,8 +30,11 @@ from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 Pairs = Mapping[int, tuple[Array, Array]]
+Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 INTERVALS = (1, 2, 3, 4, 6, 8)
+SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
+STRETCHES = 12  # of SPAN frames, by which a scan is summed up
 SLICES = {"cpu": 8, "cuda": 64}  # frames encoded at a time; a frame's features take 0.5 MB
 
 # Places in xi (rotations about x, y, z, then translations along them).
@@ -89,36 +93,117 @@ class Learned:
     def pairs(self, frames: Frames, canvas: Canvas, device: torch.device) -> Pairs:
         """Interval -> xi (N-k, 6), rad and mm about the canvas's centre, and Laplace scales."""
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
+
+        def levels(start: int, stop: int) -> Tensor:
+            image = torch.from_numpy(np.ascontiguousarray(frames[start:stop])).to(device)
+            return to_canvas(image.float(), mask, canvas)
+
+        return self.pairs_on_canvas(levels, frames.shape[0], canvas, device)
+
+    def pairs_on_canvas(
+        self, levels: Levels, count: int, canvas: Canvas, device: torch.device
+    ) -> Pairs:
+        """As `pairs`, of `count` frames whose canvases levels(start, stop) gives."""
         self._network.to(device)
-        description = torch.from_numpy(canvas.description()).to(device)
-        intervals = [k for k in INTERVALS if k < frames.shape[0]]
+        told = torch.from_numpy(canvas.description()).to(device)
+        reduced = self._precision != torch.float32
+        with torch.inference_mode(), torch.autocast(device.type, self._precision, enabled=reduced):
+            scan = self._scan_summary(levels, count)
+            parts = self._sweep(levels, count, _Told(scan, told))
+        units = canvas.units()
+        joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
+        return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}
+
+    def _sweep(self, levels: Levels, count: int, told: "_Told") -> list[dict[int, Array]]:
+        """Motions and scales (2, B, 6) in canvas units of all pairs by interval, in slices."""
+        intervals = [k for k in INTERVALS if k < count]
         before: list[Encoded] = []  # of the last frames, as many as the longest interval reaches
+        steps = torch.zeros(count - 1, FREEDOMS, device=told.description.device)
 
         def work(start: int, stop: int) -> dict[int, Array]:
-            image = torch.from_numpy(np.asarray(frames[start:stop], np.float32)).to(device)
-            inputs = network_input(to_canvas(image, mask, canvas))
-            new = self._network.encode(inputs.contiguous(memory_format=torch.channels_last))
-            joined = Encoded.joined([*before, new])
-            found = {k: self._compare(joined, k, stop - start, description) for k in intervals}
+            joined = Encoded.joined([*before, self._encode(levels(start, stop))])
+            found = {}
+            for k in intervals:
+                first = max(start - k, 0)  # number of the first pair that ends in a new frame
+                pairs = max(stop - k - first, 0)
+                ends = torch.arange(len(joined) - pairs, len(joined), device=steps.device)
+                known = _sums(steps, first, pairs, k) if k > 1 and pairs else None
+                seen = self._measure(joined, ends - k, ends, known, told) if pairs else _nothing()
+                if k == 1:
+                    steps[first : first + pairs] = seen[0]
+                found[k] = seen.double().cpu().numpy()
             before[:] = [joined[-max(INTERVALS) :]]
             return found
 
-        reduced = self._precision != torch.float32
-        with torch.inference_mode(), torch.autocast(device.type, self._precision, enabled=reduced):
-            parts = self._batches[device.type].run(work, frames.shape[0])
-        units = canvas.units()
-        joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in intervals}
-        return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}
+        return self._batches[steps.device.type].run(work, count)
 
-    def _compare(self, frames: Encoded, interval: int, new: int, description: Tensor) -> Array:
-        """Motions and scales (2, B, 6) of the pairs that end in one of the `new` last frames."""
-        count = max(min(len(frames) - interval, new), 0)
-        if not count:
-            return np.empty((2, 0, 6))
-        first = len(frames) - count
-        a, b = frames[first - interval : first - interval + count], frames[first:]
-        motion, log_scale = self._network.compare(a, b, description.expand(count, -1))
-        return np.asarray(torch.stack([motion, log_scale.exp()]).double().cpu().numpy())
+    def _measure(
+        self, frames: Encoded, a: Tensor, b: Tensor, known: Tensor | None, told: "_Told"
+    ) -> Tensor:
+        """Motions and scales (2, B, 6) of pairs whose motion is roughly `known`, or not at all.
+
+        A first look tells it then, and a second one is only for shifts that features hardly span.
+        """
+        description = told.description.expand(len(a), -1)
+        if known is not None:
+            return self._look(frames, a, b, block_shifts(known, description), told)
+        seen = self._look(frames, a, b, None, told)
+        guess = block_shifts(seen[0], description)
+        far = bool((guess.abs() > STEP / 2).any())
+        return self._look(frames, a, b, guess, told) if far else seen
+
+    def _look(
+        self, frames: Encoded, a: Tensor, b: Tensor, guess: Tensor | None, told: "_Told"
+    ) -> Tensor:
+        compared = self._network.compare(frames.view(a), frames.view(b, guess))
+        scan = told.scan.expand(len(a), -1, -1, -1)
+        seen = self._network.conclude(compared, scan, told.description.expand(len(a), -1))
+        return torch.stack([seen.motion, seen.log_scale.exp()])
+
+    def _scan_summary(self, levels: Levels, count: int) -> Tensor:
+        """Mean over pairs from all over the scan, as `PoseNet.conclude` wants it, of one scan."""
+        summaries = []
+        for numbers in stretches(count):
+            first = int(numbers[0])
+            encoded = self._encode(levels(first, int(numbers[-1]) + 1))
+            a, b = np.triu_indices(len(numbers), 1)
+            chosen = torch.from_numpy(numbers - first).to(encoded.own.device)
+            one, other = encoded.view(chosen[a]), encoded.view(chosen[b])
+            summaries.append(self._network.compare(one, other).weighted().mean(0, keepdim=True))
+        return torch.cat(summaries).mean(dim=0, keepdim=True)
+
+    def _encode(self, levels: Tensor) -> Encoded:
+        inputs = network_input(levels).contiguous(memory_format=torch.channels_last)
+        encoded: Encoded = self._network.encode(inputs)
+        return encoded
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the network is told of a scan, as a batch of one; description: (DESCRIPTION,)."""
+
+    scan: Tensor
+    description: Tensor
+
+
+def _sums(steps: Tensor, first: int, pairs: int, interval: int) -> Tensor:
+    """Motion (pairs, 6) over `interval` steps from each of `pairs` frames on, to first order."""
+    windows = steps[first : first + pairs + interval - 1].unfold(0, interval, 1)
+    return windows.sum(dim=-1)
+
+
+def _nothing() -> Tensor:
+    return torch.empty(2, 0, FREEDOMS)
+
+
+def stretches(count: int) -> list[NDArray[np.int64]]:
+    """Numbers of the frames, of `count`, that the scan is summed up by: as in training."""
+    rng = np.random.default_rng(0)
+    span = min(SPAN, count)
+    starts = np.unique(np.linspace(0, count - span, STRETCHES).round().astype(np.int64))
+    return [
+        start + np.sort(rng.choice(span, min(TOGETHER, span), replace=False)) for start in starts
+    ]
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:

@@ -48,6 +48,7 @@ class Settings:
     device: str = "auto"
     device_index: int = 0
     ddf: str = "landmarks"
+    probe_scale: float = 1.0
     overwrite: bool = False
 
 
@@ -109,11 +110,14 @@ def _predict(source: ScanSource, estimator: Estimator, settings: Settings) -> Ou
     with source.open() as scan:
         frames = in_memory_if_it_fits(scan.frames)
         started = time.perf_counter()
-        prediction = predict_motion(estimator, frames, scan.calibration, device)
+        prediction = predict_motion(
+            estimator, frames, scan.calibration, device, settings.probe_scale
+        )
         seconds = time.perf_counter() - started
         geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
         errors = _errors(scan, prediction.motion, geometry)
         attributes = _attributes(scan, estimator, device, seconds, errors)
+        attributes["probe_scale"] = settings.probe_scale
         result = Result(prediction.motion, prediction.local_covariance, attributes)
         write_result(result_path(settings.output, scan.key), result, geometry, settings.ddf)
         return Outcome(scan.key, "done", seconds, scan.frames.shape[0], memory.peak_bytes(), errors)
@@ -130,10 +134,12 @@ def _kept(key: str, estimator: Estimator, settings: Settings) -> Outcome | None:
         log.warning("%s; predicting it again", error)
         return None
     found = (result.attributes.get("model"), result.attributes.get("weights_sha256"))
-    if found != (estimator.name, estimator.weights_sha256):
+    scale = float(result.attributes.get("probe_scale", 1.0))
+    if (*found, scale) != (estimator.name, estimator.weights_sha256, settings.probe_scale):
         raise InputError(
-            f"{path}: holds results of model {found[0]} (weights {found[1] or 'none'}), expected "
-            f"{estimator.name}; pass --overwrite or another --output"
+            f"{path}: holds results of model {found[0]} (weights {found[1] or 'none'}, probe scale "
+            f"{scale:g}), expected {estimator.name} (probe scale {settings.probe_scale:g}); pass "
+            "--overwrite or another --output"
         )
     if not holds_displacements(path, settings.ddf):
         return None

@@ -1,13 +1,24 @@
 """Predictions against truth, scan by scan, beside reference rows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tusrec.comparison import Comparison, Truth, better_mirror, compare, constant_motion
+import numpy as np
+
+from pipeline.probe_scale import sizes_across
+from tusrec.comparison import (
+    Comparison,
+    Truth,
+    better_mirror,
+    compare,
+    constant_motion,
+    image_centre,
+)
 from tusrec.errors import InputError, TusrecError
 from tusrec.metrics import Geometry, identity
 from tusrec.protocols import protocol_of
-from tusrec.results import read_scan_result
+from tusrec.results import read_scan_result, result_path
 from tusrec.scans import Scan, ScanSource
 
 SCORES = ("final", "global", "local", "pixel", "landmark")
@@ -65,6 +76,27 @@ def evaluate_scan(
             rows = [row, f"{row}, better mirror"] if mirror else [row]
             entries += _predicted(rows, folder, scan, truth)
     return entries
+
+
+def fit_probe_scale(sources: Iterable[ScanSource], folder: Path) -> float:
+    """The `--probe-scale` that suits the probe of tracked scans, by a folder of predictions.
+
+    Times the one that they were predicted with. NaN if no scan has both truth and prediction.
+    """
+    sizes = []
+    for source in sources:
+        with source.open() as scan:
+            truth = scan.true_motion()
+            path = result_path(folder, scan.key)
+            if truth is None or not path.exists():
+                continue
+            result = read_scan_result(folder, scan.key, scan.frames.shape[0])
+            geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+            used = float(result.attributes.get("probe_scale", 1.0))
+            found = sizes_across(result.motion, truth, image_centre(geometry))
+            sizes.append((found[0] / used, found[1]))
+    predicted, true = np.sum(sizes, axis=0) if sizes else (0.0, 0.0)
+    return float(true / predicted) if predicted > 0 else float("nan")
 
 
 def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:

@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from model.interface import Estimator
+from pipeline.probe_scale import scaled
 from tusrec import poses
 from tusrec.calibration import Calibration
+from tusrec.comparison import image_centre
 from tusrec.frames import Frames
-from tusrec.metrics import Motion
+from tusrec.metrics import Geometry, Motion
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,21 @@ class Prediction:
 
 
 def predict_motion(
-    estimator: Estimator, frames: Frames, calibration: Calibration, device: torch.device
+    estimator: Estimator,
+    frames: Frames,
+    calibration: Calibration,
+    device: torch.device,
+    probe_scale: float = 1.0,
 ) -> Prediction:
-    """Run `estimator` over frames (N, H, W) and chain its local motions."""
+    """Run `estimator` over frames (N, H, W) and chain its local motions.
+
+    probe_scale: factor on motion across the image, see `pipeline.probe_scale`.
+    """
     with torch.inference_mode():
         local = estimator.estimate(frames, calibration, device)
+    if probe_scale != 1.0:
+        _, height, width = frames.shape
+        geometry = Geometry(calibration.scale, height, width, np.empty((0, 3), np.int64))
+        local = scaled(local, image_centre(geometry), probe_scale)
     T_first_from_frame = poses.chain(local.T_previous_from_frame)
     return Prediction(Motion(T_first_from_frame, local.T_previous_from_frame), local.covariance)

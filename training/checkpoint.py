@@ -1,48 +1,72 @@
 """Checkpoints: one safetensors file from which training goes on as if it had never stopped.
 
 Tensors `network.*`, `average.*` (the averaged weights, which are those to use) and `optimizer.*`;
-in the metadata, as JSON, the progress and the architecture.
+in the metadata, as JSON, the progress.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from model.weights import load_into
+from model.weights import MANIFEST, load_into, load_weights
 from tusrec.errors import WeightsError
 from tusrec.files import write_bytes
 
+FILE = "checkpoint.safetensors"
 AVERAGED_STEPS = 400
 
 
 @dataclass
 class Progress:
-    """How far training has come. model: name of the learner. minutes: of training alone."""
+    """How far training has come, and from where.
+
+    model: name of the learner. minutes: of training alone. fold: `number/count`, or nothing.
+    data: names of the sources. origin: the weights that training began with, or nothing.
+    """
 
     model: str
     seed: int
     step: int = 0
     pairs: int = 0
     minutes: float = 0.0
+    fold: str = ""
+    data: list[str] = field(default_factory=list)
+    origin: str = ""
 
 
-def save(
-    path: Path, progress: Progress, network: nn.Module, average: AveragedModel, optimizer: Optimizer
-) -> None:
+@dataclass
+class State:
+    """All that a run goes on from. average: that of the network, which is the one to use."""
+
+    network: nn.Module
+    average: AveragedModel
+    optimizer: Optimizer
+    progress: Progress
+
+
+def begun(network: nn.Module, progress: Progress) -> State:
+    """A run before its first step."""
+    average = AveragedModel(network, avg_fn=_closer, use_buffers=True)
+    optimizer = AdamW(network.parameters(), lr=0.0, weight_decay=0.01)
+    return State(network, average, optimizer, progress)
+
+
+def save(path: Path, state: State) -> None:
     """Write a checkpoint in place of an older one, complete or not at all. Raises OutputError."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"average.{name}": v for name, v in average.module.state_dict().items()}
-    tensors["average_count"] = average.n_averaged
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
+    average = state.average.module.state_dict()
+    tensors |= {f"average.{name}": value for name, value in average.items()}
+    tensors["average_count"] = state.average.n_averaged
+    for number, of_one in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in of_one.items()}
     copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    content = tensor_bytes(copies, {"progress": json.dumps(asdict(progress))})
+    content = tensor_bytes(copies, {"progress": json.dumps(asdict(state.progress))})
     write_bytes(path, content, "the checkpoint")
 
 
@@ -57,21 +81,18 @@ def read_progress(path: Path) -> Progress:
         ) from error
 
 
-def restore(
-    path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer
-) -> Progress:
-    """Set network, average and optimizer to a checkpoint's; raises WeightsError if they differ."""
-    progress = read_progress(path)
-    tensors = read_tensors(path)
-    load_into(network, _under(tensors, "network."), str(path))
-    load_into(average.module, _under(tensors, "average."), str(path))
-    average.n_averaged.copy_(tensors["average_count"])
+def restore(path: Path, state: State) -> None:
+    """Set a state to a checkpoint's; raises WeightsError if their networks differ."""
+    progress, tensors = read_progress(path), read_tensors(path)
+    load_into(state.network, _under(tensors, "network."), str(path))
+    load_into(state.average.module, _under(tensors, "average."), str(path))
+    state.average.n_averaged.copy_(tensors["average_count"])
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in _under(tensors, "optimizer.").items():
         number, key = name.split(".", 1)
         states.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-    return progress
+    state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": states})
+    state.progress = progress
 
 
 def read_average(path: Path) -> dict[str, Tensor]:
@@ -90,13 +111,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def starting_weights(path: Path, model: str) -> tuple[dict[str, Tensor], str]:
+    """Weights to begin with and what they are: a file of a manifest, or a checkpoint's average.
+
+    Raises WeightsError if they are broken, another model's, or neither.
+    """
+    if path.name == f"{model}.safetensors" and (path.parent / MANIFEST).exists():
+        weights, sha256 = load_weights(model, path.parent)
+        return weights, f"{path.name} (sha256 {sha256[:12]})"
+    progress = read_progress(path)
+    if progress.model != model:
+        raise WeightsError(
+            f"{path}: found a checkpoint of {progress.model}, expected {model}; choose another "
+            "--from or --model"
+        )
+    return read_average(path), f"{path.parent.name} ({progress.step} steps)"
+
+
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-
-
-def averaged(network: nn.Module) -> AveragedModel:
-    """A running average of a network's weights and buffers, long but for its beginning."""
-    return AveragedModel(network, avg_fn=_closer, use_buffers=True)
 
 
 def _closer(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:

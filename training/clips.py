@@ -62,14 +62,6 @@ def read_clip(path: Path) -> Clip:
     return Clip(frames, T, (float(spacing[0]), float(spacing[1])), (seed[0], seed[1]))
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """The clips of a folder in order of their names. Raises InputError if there is none."""
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        raise InputError(f"{folder}: found no clips; run `python -m training.simulated {folder}`")
-    return found
-
-
 def read_training_clip(path: Path) -> Clip:
     """Read a clip to train on; raises InputError for one whose seed is kept for evaluation."""
     clip = read_clip(path)

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from model.learned import SPAN, TOGETHER
 from training.clips import Clip
-
-FRAMES = 5  # of a clip in one step, all pairs of which are learnt from
-SPAN = 9  # successive frames that these are chosen from: intervals 1 to 8
 
 
 class Learner(Protocol):
     """A network and how it learns from clips.
 
     network: what is trained; called by `loss` alone, so that it may be wrapped for many processes.
-    clips_a_step: clips that make a good batch.
+    clips_a_step: clips that make a good batch. device: where the network is.
     """
 
     network: nn.Module
     clips_a_step: int
+    device: torch.device
 
     def prepare(self, clip: Clip) -> Any:
         """What is kept in memory of a clip."""
@@ -32,8 +32,8 @@ class Learner(Protocol):
 
 
 def draw_frames(count: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Numbers (FRAMES,) of frames of a clip of `count`, in order, within SPAN of each other."""
+    """Numbers (TOGETHER,) of frames of a clip of `count`, in order, within SPAN of each other."""
     span = min(SPAN, count)
     first = int(rng.integers(count - span + 1))
-    chosen = rng.choice(span, size=min(FRAMES, span), replace=False)
+    chosen = rng.choice(span, size=min(TOGETHER, span), replace=False)
     return np.asarray(first + np.sort(chosen), np.int64)

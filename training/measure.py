@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from model.canonical import network_input
+from model.learned import Learned
 from model.pose_net import PoseNet
 from training.pose_learner import MIRROR, Prepared, true_motion
 from tusrec import poses
@@ -37,31 +37,24 @@ class Motions:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def network_motions(network: PoseNet, prepared: Prepared, interval: int) -> Motions:
-    """The network's motions of all pairs of a clip at one interval."""
-    count = len(prepared.levels) - interval
-    pairs = np.column_stack([np.arange(count), np.arange(count) + interval])
-    predicted, scale = predict(network, prepared, pairs)
-    half_extent = np.tile(prepared.canvas.half_extent_mm, (count, 1))
-    return Motions(true_motion(prepared, pairs), predicted, scale, half_extent)
+def network_motions(
+    network: PoseNet, prepared: Prepared, intervals: Sequence[int]
+) -> dict[int, Motions]:
+    """The network's motions of all pairs of a clip by interval."""
+    count, levels = len(prepared.levels), prepared.levels
+    device = next(network.parameters()).device
 
+    def shown(start: int, stop: int) -> Tensor:
+        return levels[start:stop].to(device)
 
-def predict(
-    network: PoseNet, prepared: Prepared, pairs: NDArray[np.int64], batch: int = 64
-) -> tuple[Array, Array]:
-    """xi (P, 6) and Laplace scales (P, 6) of pairs (P, 2), rad and mm about the canvas's centre."""
-    canvas, device = prepared.canvas, next(network.parameters()).device
-    description = torch.from_numpy(canvas.description()).to(device)
-    inputs = network_input(prepared.levels.to(device)).contiguous(memory_format=torch.channels_last)
-    results = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-        encoded = network.encode(inputs)
-        for part in torch.split(torch.from_numpy(pairs).to(device), batch):
-            a, b = encoded[part[:, 0]], encoded[part[:, 1]]
-            motion, log_scale = network.compare(a, b, description.expand(len(part), -1))
-            results.append(torch.stack([motion, log_scale.exp()]).double().cpu().numpy())
-    motion, scale = np.concatenate(results, axis=1) * canvas.units()
-    return motion, scale
+    found = Learned(network).pairs_on_canvas(shown, count, prepared.canvas, device)
+    motions = {}
+    for k in intervals:
+        first = np.arange(count - k)
+        true = true_motion(prepared, np.column_stack([first, first + k]))
+        half_extent = np.tile(prepared.canvas.half_extent_mm, (count - k, 1))
+        motions[k] = Motions(true, *found[k], half_extent)
+    return motions
 
 
 def nearest_mirror(motions: Motions) -> Array:
@@ -115,8 +108,5 @@ def held_out(
 ) -> dict[int, dict[str, float]]:
     """`summary` by interval over all clips, in evaluation mode."""
     network.eval()
-    clips = list(clips)
-    return {
-        k: summary(Motions.joined([network_motions(network, clip, k) for clip in clips]))
-        for k in intervals
-    }
+    found = [network_motions(network, clip, intervals) for clip in clips]
+    return {k: summary(Motions.joined([motions[k] for motions in found])) for k in intervals}

@@ -1,4 +1,4 @@
-"""Clips of several folders, mixed within each batch, so that no kind of scan is forgotten."""
+"""Clips of several kinds, mixed within each batch, so that no kind of scan is forgotten."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from training.clips import Clip, find_clips, read_training_clip
+from training.clips import Clip, read_training_clip
 
-LOOK_AGAIN = 500  # draws after which folders are searched for clips that have come since
+Listing = Callable[[], list[Path]]
+LOOK_AGAIN = 500  # draws after which the lists are asked for again
 
 
 class Mixture:
-    """Draws prepared clips from folders in turn; keeps at most `capacity` of them in memory.
+    """Draws prepared clips from lists of them in turn; keeps at most `capacity` in memory.
 
-    Folders count alike however many clips they hold. Raises InputError for an empty one, and when
-    a clip that is kept for evaluation is drawn.
+    Lists count alike however long they are, and are asked for again now and then, for clips that
+    have come since. Raises InputError when a clip that is kept for evaluation is drawn.
     """
 
     def __init__(
-        self, folders: Sequence[Path], prepare: Callable[[Clip], Any], capacity: int
+        self, lists: Sequence[Listing], prepare: Callable[[Clip], Any], capacity: int
     ) -> None:
-        self._folders, self._prepare, self._capacity = folders, prepare, capacity
+        self._lists, self._prepare, self._capacity = lists, prepare, capacity
         self._kept: OrderedDict[Path, Any] = OrderedDict()
         self._draws = 0
         self._look()
@@ -34,12 +35,12 @@ class Mixture:
 
     def draw(self, count: int, rng: np.random.Generator) -> list[Any]:
         """`count` clips, as `prepare` makes them."""
-        first = int(rng.integers(len(self._folders)))
+        first = int(rng.integers(len(self._lists)))
         paths = [self._paths[(first + n) % len(self._paths)] for n in range(count)]
         return [self._get(here[int(rng.integers(len(here)))]) for here in paths]
 
     def _look(self) -> None:
-        self._paths = [find_clips(folder) for folder in self._folders]
+        self._paths = [clips() for clips in self._lists]
 
     def _get(self, path: Path) -> Any:
         self._draws += 1

@@ -7,17 +7,21 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
-from model.pose_net import PoseNet
+from model.pose_net import PoseNet, Seen, block_shifts, cell_shifts
 from training.clips import Clip
 from training.learner import draw_frames
 from tusrec import poses
 
 SMALL_MM = 0.1  # displacement at which the relative error stops counting as relative
-NLL_SHARE = 0.25
+NLL_SHARE = 0.1
+CELLS_SHARE = 0.3
+WINDOWS = 2  # stretches of a clip that frames are drawn from in one step
+KNOWN = 0.7  # of the pairs whose shift within the picture is known beforehand
+GUESS_ERROR = 0.15  # of what is known, as a share of it
 MIRROR = (-1.0, -1.0, 1.0, 1.0, 1.0, -1.0)  # of xi (rotations, translations) under z -> -z
 FLIP = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)  # under x -> -x
 
@@ -35,12 +39,14 @@ class Prepared:
 class PairBatch:
     """Pairs of frames with their true motions.
 
-    canvases: (F, 2, SIDE, SIDE). pairs: (P, 2) numbers of frames. description: (P, 6).
-    motion, units: (P, 6) true xi over the units, and the units. half_extent: (P, 2) mm.
+    canvases: (F, 2, SIDE, SIDE). pairs: (P, 2) numbers of frames. scan: (P,) number of its clip.
+    description: (P, 6). motion, units: (P, 6) true xi over the units, and the units. half_extent:
+    (P, 2) mm.
     """
 
     canvases: Tensor
     pairs: Tensor
+    scan: Tensor
     description: Tensor
     motion: Tensor
     units: Tensor
@@ -55,7 +61,7 @@ class PoseLearner:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         network = PoseNet().to(device)
-        self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def prepare(self, clip: Clip) -> Prepared:
         """Frames on the canvas and poses about its centre."""
@@ -65,8 +71,10 @@ class PoseLearner:
         """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
         batch = draw_batch(prepared, rng, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            motion, log_scale = self.network(batch.canvases, batch.pairs, batch.description)
-        return pose_loss(motion, log_scale, batch), len(batch.pairs)
+            seen = self.network(
+                batch.canvases, batch.pairs, batch.scan, batch.description, guess(batch, rng)
+            )
+        return pose_loss(seen, batch), len(batch.pairs)
 
 
 def prepare(clip: Clip) -> Prepared:
@@ -87,7 +95,8 @@ def draw_batch(
     prepared: Sequence[Prepared], rng: np.random.Generator, device: torch.device
 ) -> PairBatch:
     """All pairs of a few frames of each clip, forwards or backwards, as they are or flipped."""
-    drawn = [_draw(one, rng) for one in prepared]
+    drawn = [part for one in prepared for part in _draw_windows(one, rng)]
+    owners = [one for one in prepared for _ in range(WINDOWS)]
     offsets = np.cumsum([0, *(len(levels) for levels, _, _ in drawn)])
     pairs = [p + offset for (_, p, _), offset in zip(drawn, offsets, strict=False)]
     each = [len(p) for p in pairs]
@@ -95,16 +104,36 @@ def draw_batch(
     def repeated(values: Sequence[NDArray[np.float64]]) -> Tensor:
         return torch.from_numpy(np.repeat(np.array(values), each, axis=0)).float().to(device)
 
-    units = repeated([one.canvas.units() for one in prepared])
+    units = repeated([one.canvas.units() for one in owners])
     levels = torch.cat([levels for levels, _, _ in drawn]).to(device)
+    scan = np.repeat(np.arange(len(drawn)) // WINDOWS, each)
     return PairBatch(
         network_input(levels).contiguous(memory_format=torch.channels_last),
         torch.from_numpy(np.concatenate(pairs)).to(device),
-        repeated([one.canvas.description().astype(np.float64) for one in prepared]),
+        torch.from_numpy(scan).to(device),
+        repeated([one.canvas.description().astype(np.float64) for one in owners]),
         torch.from_numpy(np.concatenate([xi for _, _, xi in drawn])).float().to(device) / units,
         units,
-        repeated([np.array(one.canvas.half_extent_mm) for one in prepared]),
+        repeated([np.array(one.canvas.half_extent_mm) for one in owners]),
     )
+
+
+def guess(batch: PairBatch, rng: np.random.Generator) -> Tensor:
+    """Shifts of the blocks (P, BLOCKS^2, 2) as well as they may be known beforehand, or 0."""
+    known = torch.from_numpy(rng.random(len(batch.pairs)) < KNOWN)
+    noise = 1 + GUESS_ERROR * torch.from_numpy(rng.standard_normal((len(batch.pairs), 1, 2)))
+    shifts = block_shifts(batch.motion, batch.description)
+    return shifts * (noise * known[:, None, None]).to(shifts)
+
+
+def _draw_windows(
+    one: Prepared, rng: np.random.Generator
+) -> list[tuple[Tensor, NDArray[np.int64], NDArray[np.float64]]]:
+    """WINDOWS stretches of a clip, as `_draw` gives them, all as they are or all flipped."""
+    drawn = [_draw(one, rng) for _ in range(WINDOWS)]
+    if rng.random() < 0.5:
+        return drawn
+    return [(levels.flip(-1), pairs, xi * np.array(FLIP)) for levels, pairs, xi in drawn]
 
 
 def _draw(
@@ -115,30 +144,35 @@ def _draw(
     pairs = np.array(list(combinations(range(len(frames)), 2)))
     backwards = rng.random(len(pairs)) < 0.5
     pairs[backwards] = pairs[backwards, ::-1]
-    levels, motion = one.levels[torch.from_numpy(frames)], true_motion(one, frames[pairs])
-    if rng.random() < 0.5:
-        return levels.flip(-1), pairs, motion * np.array(FLIP)
-    return levels, pairs, motion
+    return one.levels[torch.from_numpy(frames)], pairs, true_motion(one, frames[pairs])
 
 
-def pose_loss(motion: Tensor, log_scale: Tensor, batch: PairBatch) -> Tensor:
-    """Displacement error over displacement, and negative log-likelihood, of the better mirror.
+def pose_loss(seen: Seen, batch: PairBatch) -> Tensor:
+    """Displacement error over displacement, and negative log-likelihoods, of the better mirror.
 
-    motion, log_scale: (P, 6) in units. Two frames do not show the sign of the motion across them,
-    so each pair is held against its truth and that truth's mirror, and the smaller loss counts.
+    Two frames do not show the sign of the motion across them, so each pair is held against its
+    truth and that truth's mirror, and the smaller loss counts.
     """
-    mirror = torch.tensor(MIRROR, device=motion.device)
-    losses = [
-        _loss(motion, log_scale, truth, batch) for truth in (batch.motion, batch.motion * mirror)
-    ]
-    return torch.stack(losses).amin(dim=0).mean()
+    mirror = torch.tensor(MIRROR, device=seen.motion.device)
+    losses = [_loss(seen, truth, batch) for truth in (batch.motion, batch.motion * mirror)]
+    return (torch.stack(losses).amin(dim=0) + CELLS_SHARE * _cells_loss(seen, batch)).mean()
 
 
-def _loss(motion: Tensor, log_scale: Tensor, truth: Tensor, batch: PairBatch) -> Tensor:
-    error = _mean_length((motion - truth) * batch.units, batch.half_extent)
+def _loss(seen: Seen, truth: Tensor, batch: PairBatch) -> Tensor:
+    error = _mean_length((seen.motion - truth) * batch.units, batch.half_extent)
     size = _mean_length(truth * batch.units, batch.half_extent)
-    likelihood = ((motion - truth).abs() * torch.exp(-log_scale) + log_scale).mean(1)
+    miss = (seen.motion.detach() - truth).abs()  # sureness shall not be won by worse motion
+    likelihood = (miss * torch.exp(-seen.log_scale) + seen.log_scale).mean(1)
     return error / (size + SMALL_MM) + NLL_SHARE * likelihood
+
+
+def _cells_loss(seen: Seen, batch: PairBatch) -> Tensor:
+    """Negative log-likelihood (P,) of what each cell was seen to do, by Laplace's distribution."""
+    truth = cell_shifts(batch.motion, batch.description)
+    truth = torch.cat([truth[..., :2], truth[..., 2:].abs()], dim=-1)
+    misfit = (seen.shifts - truth).abs() * torch.exp(0.5 * seen.log_weights)
+    each = (misfit - 0.5 * seen.log_weights).mean(dim=-1)
+    return (each * seen.share).sum(dim=1) / (seen.share.sum(dim=1) + 1e-3)
 
 
 def _mean_length(xi: Tensor, half_extent: Tensor) -> Tensor:

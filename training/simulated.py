@@ -27,7 +27,7 @@ WARM_UP = 4  # frames before the first, which persistence mixes into it
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.3
-USUAL_SHARE = 0.35  # of the clips that show the challenge's own probe and preset
+USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 
 
 def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:

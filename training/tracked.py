@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from sim.dataset import CARD
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
@@ -20,7 +22,7 @@ from training.simulated import LENGTH
 from tusrec import poses
 from tusrec.errors import InputError, TusrecError
 from tusrec.layouts import find_scans
-from tusrec.scans import Scan
+from tusrec.scans import Scan, ScanSource
 
 REAL_SEED = -1  # of clips that no seed made
 log = logging.getLogger("training.tracked")
@@ -31,14 +33,31 @@ def tracked_clips(scan: Scan, length: int = LENGTH) -> Iterator[Clip]:
 
     Raises InputError for a scan without tracked poses.
     """
+    for first in starts(scan, length):
+        yield excerpt(scan, first, length)
+
+
+def excerpt(scan: Scan, first: int, length: int) -> Clip:
+    """Frames first..first + length - 1 of a scan, or as many as there are.
+
+    Raises InputError for a scan without tracked poses.
+    """
     if scan.T_camera_from_tool is None:
         raise InputError(f"{scan.key}: found no tracked poses, expected tforms to train on")
-    T_camera_from_image = scan.T_camera_from_tool @ scan.calibration.T_tool_from_image
-    for first in range(0, scan.frames.shape[0] - 1, length - 1):
-        T = T_camera_from_image[first : first + length]
-        frames = scan.frames[first : first + length]
-        seed = (REAL_SEED, first)
-        yield Clip(frames, poses.inverse(T[:1]) @ T, scan.calibration.spacing, seed)
+    T_camera_from_tool = scan.T_camera_from_tool[first : first + length]
+    T = T_camera_from_tool @ scan.calibration.T_tool_from_image
+    frames = scan.frames[first : first + length]
+    return Clip(frames, poses.inverse(T[:1]) @ T, scan.calibration.spacing, (REAL_SEED, first))
+
+
+def starts(scan: Scan, length: int) -> range:
+    """The first frames of a scan's clips."""
+    return range(0, scan.frames.shape[0] - 1, length - 1)
+
+
+def subject_of(key: str) -> str:
+    """The subject in a scan's key, `sub050` of sub050__RH_rotation."""
+    return key.split("__", maxsplit=1)[0]
 
 
 def require_trainable(dataset: Path) -> None:
@@ -48,17 +67,28 @@ def require_trainable(dataset: Path) -> None:
         require_training_seed(json.loads(card.read_text(encoding="utf-8"))["order"]["seed"])
 
 
-def write_tracked_clips(dataset: Path, folder: Path) -> int:
-    """Write the clips of all scans of a data set; returns their number."""
+def write_tracked_clips(dataset: Path, folder: Path, share: tuple[int, int] = (0, 1)) -> int:
+    """Write the clips of a data set's scans that are not there yet; returns the number of all.
+
+    share: (which, of how many) processes divide the scans among themselves.
+    """
     require_trainable(dataset)
-    count = 0
-    for source in find_scans(dataset).scans:
-        with source.open() as scan:
-            subject = scan.key.split("__")[0]
-            for clip in tracked_clips(scan):
-                write_clip(clip, folder / subject / f"{scan.key}_{clip.seed[1]:05d}.safetensors")
-                count += 1
-    return count
+    which, of = share
+    scans = find_scans(dataset).scans[which::of]
+    told = tqdm(scans, desc=f"{dataset.name} to clips", unit="scan", disable=None)
+    return sum(_write(source, folder) for source in told)
+
+
+def _write(source: ScanSource, folder: Path) -> int:
+    """Each clip appears complete or not at all, so a scan goes on where it was cut short."""
+    with source.open() as scan:
+        subject = folder / subject_of(scan.key)
+        firsts = starts(scan, LENGTH)
+        for first in firsts:
+            path = subject / f"{scan.key}_{first:05d}.safetensors"
+            if not path.exists():
+                write_clip(excerpt(scan, first, LENGTH), path)
+        return len(firsts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,27 @@
 """The pose network: shapes, what it must not depend on, and that every part of it learns."""
 
+import math
+
+import numpy as np
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from model.canonical import SIDE
-from model.pose_net import CELLS, CHANNELS, DESCRIPTION, LOG_SCALES, PoseNet
+from model.canonical import SIDE, Canvas
+from model.pose_net import (
+    BLOCKS,
+    CELL_SIDE,
+    CELLS,
+    CHANNELS,
+    DESCRIPTION,
+    LOG_SCALES,
+    STEP,
+    PoseNet,
+    Seen,
+    _centres,
+    cell_shifts,
+)
 
 
 def network(seed: int = 0) -> PoseNet:
@@ -15,8 +32,15 @@ def network(seed: int = 0) -> PoseNet:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        net(canvases(4, seed=9), torch.tensor([[0, 1], [2, 3]]), torch.zeros(2, DESCRIPTION))
+        seen(net, canvases(4, seed=9), [[0, 1], [2, 3]])
     return net.eval()
+
+
+def seen(net: PoseNet, frames: torch.Tensor, pairs: list[list[int]]) -> Seen:
+    """What the network makes of pairs, each its own scan."""
+    count = len(pairs)
+    told, unknown = torch.zeros(count, DESCRIPTION), torch.zeros(count, BLOCKS**2, 2)
+    return net(frames, torch.tensor(pairs), torch.arange(count), told, unknown)
 
 
 def canvases(count: int, seed: int = 0) -> torch.Tensor:
@@ -26,37 +50,104 @@ def canvases(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_a_pair_gives_six_motions_and_six_scales_within_their_bounds() -> None:
-    net, frames = network(), canvases(3)
-    pairs = torch.tensor([[0, 1], [2, 0]])
-    motion, log_scale = net(frames, pairs, torch.zeros(2, DESCRIPTION))
-    assert motion.shape == log_scale.shape == (2, 6)
-    assert log_scale.min() >= LOG_SCALES[0]
-    assert log_scale.max() <= LOG_SCALES[1]
+    found = seen(network(), canvases(3), [[0, 1], [2, 0]])
+    assert found.motion.shape == found.log_scale.shape == (2, 6)
+    assert found.shifts.shape == found.log_weights.shape == (2, CELLS**2, 3)
+    assert found.log_scale.min() >= LOG_SCALES[0]
+    assert found.log_scale.max() <= LOG_SCALES[1]
 
 
 def test_in_evaluation_a_pair_does_not_depend_on_what_it_is_computed_with() -> None:
     net, frames = network(), canvases(3)
     with torch.inference_mode():
-        together, _ = net(frames, torch.tensor([[0, 1], [1, 2]]), torch.zeros(2, DESCRIPTION))
-        alone, _ = net(frames[1:], torch.tensor([[0, 1]]), torch.zeros(1, DESCRIPTION))
+        together = seen(net, frames, [[0, 1], [1, 2]]).motion
+        alone = seen(net, frames[1:], [[0, 1]]).motion
     torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_pairs_of_one_scan_are_told_of_each_other() -> None:
+    net, frames = network(), canvases(3)
+    pairs, told = torch.tensor([[0, 1], [1, 2]]), torch.zeros(2, DESCRIPTION)
+    unknown = torch.zeros(2, BLOCKS**2, 2)
+    with torch.inference_mode():
+        apart = net(frames, pairs, torch.tensor([0, 1]), told, unknown)
+        together = net(frames, pairs, torch.tensor([5, 5]), told, unknown)
+    assert (apart.motion - together.motion).abs().max() > 1e-6
+
+
+@given(xi=st.tuples(*[st.floats(-2, 2)] * 6), told=st.tuples(*[st.floats(-0.5, 0.5)] * 6))
+@settings(max_examples=30, deadline=None)
+def test_cells_shift_as_the_rigid_motion_in_millimetres_says(
+    xi: tuple[float, ...], told: tuple[float, ...]
+) -> None:
+    told = (*told[:4], min(told[4], 0), min(told[5], 0))
+    canvas = canvas_of(told)
+    shifts = cell_shifts(torch.tensor([xi]), torch.tensor([told]))[0].numpy()
+    centres = _centres(torch.device("cpu")).numpy() * SIDE / 2 * np.array(canvas.pixel_mm)
+    wx, wy, wz, tx, ty, tz = np.array(xi) * canvas.units()
+    x, y = centres.T
+    moved = np.column_stack([tx - wz * y, ty + wz * x, tz + wx * y - wy * x])
+    lengths = np.array([*canvas.pixel_mm, canvas.speckle_mm[0]])
+    assert np.abs(shifts - moved / lengths).max() < 0.03 * (1 + np.abs(shifts).max())
+
+
+def canvas_of(told: tuple[float, ...]) -> Canvas:
+    """A canvas that `Canvas.description` describes by `told`, but for whole pixels."""
+    lateral = 0.4 * math.exp(told[0])
+    axial = lateral * 0.5 * math.exp(told[1])
+    pixel = lateral / math.exp(told[2]), axial / math.exp(told[3])
+    rows, columns = (round(SIDE * math.exp(share)) for share in told[4:])
+    box = (0, round(rows * pixel[1] / 0.001), 0, round(columns * pixel[0] / 0.001))
+    return Canvas(box, (rows, columns), (0.001, 0.001), (lateral, axial))
 
 
 def test_a_frame_correlates_fully_with_itself_and_hardly_with_another() -> None:
     encoded = network().encode(canvases(2))
-    own = (encoded.cells[0] * encoded.cells[0]).sum(dim=-1)
-    other = (encoded.cells[0] * encoded.cells[1]).sum(dim=-1)
-    assert encoded.cells.shape == (2, CELLS**2, CHANNELS, (SIDE // 4 // CELLS) ** 2)
+    own = (encoded.cells[0] * encoded.cells[0]).sum(dim=1)
+    other = (encoded.cells[0] * encoded.cells[1]).sum(dim=1)
+    assert encoded.cells.shape == (2, CELLS**2, CELL_SIDE**2, CHANNELS)
     assert own.mean() > 0.95
     assert own.max() < 1.001
     assert other.mean() < 0.7
+
+
+def test_a_shift_that_is_known_is_taken_out_before_speckle_is_compared() -> None:
+    frame = canvases(1)
+    moved = torch.roll(frame, (16, -8), dims=(3, 2))  # what was at p is at p + shift
+    net = network()
+    encoded = net.encode(torch.cat([frame, moved]))
+    guess = torch.tensor([-16.0, 8.0]).expand(1, BLOCKS**2, 2)
+    with torch.inference_mode():
+        a, b = torch.tensor([0]), torch.tensor([1])
+        at_rest, known, unknown = (
+            net.compare(encoded.view(a), other)
+            for other in (encoded.view(a), encoded.view(b, guess), encoded.view(b))
+        )
+    inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
+    same, off = ((c.cells - at_rest.cells)[inner].abs().mean() for c in (known, unknown))
+    assert same < 0.3 * off  # of the second frame its own texture is not moved
+    assert (known.ahead == torch.tensor([-16.0, 8.0])).all()
+    assert (unknown.ahead == 0).all()
+
+
+def test_a_guess_of_less_than_half_a_step_changes_nothing() -> None:
+    net = network()
+    encoded = net.encode(canvases(2))
+    guess = torch.full((1, BLOCKS**2, 2), 0.4 * STEP)
+    with torch.inference_mode():
+        a, b = torch.tensor([0]), torch.tensor([1])
+        with_guess, without = (
+            net.compare(encoded.view(a), encoded.view(b, g)) for g in (guess, None)
+        )
+    torch.testing.assert_close(with_guess.cells, without.cells)
+    torch.testing.assert_close(with_guess.share, without.share)
 
 
 def test_a_little_more_contrast_hardly_changes_the_correlations() -> None:
     frames = canvases(1)
     louder = frames * torch.tensor([1.2, 1.0])[:, None, None]
     encoded = network().encode(torch.cat([frames, louder]))
-    likeness = (encoded.cells[0] * encoded.cells[1]).sum(dim=-1)
+    likeness = (encoded.cells[0] * encoded.cells[1]).sum(dim=1)
     assert likeness.mean() > 0.95
 
 
@@ -71,9 +162,7 @@ def test_where_nothing_is_shown_nothing_is_correlated() -> None:
 
 def test_every_weight_takes_part_in_the_answer() -> None:
     net = network().train()
-    motion, log_scale = net(
-        canvases(3), torch.tensor([[0, 1], [1, 2], [2, 0]]), torch.ones(3, DESCRIPTION)
-    )
-    (motion.square().sum() + log_scale.sum()).backward()
+    found = seen(net, canvases(3), [[0, 1], [1, 2], [2, 0]])
+    (found.motion.square().sum() + found.log_scale.sum()).backward()
     still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not still

@@ -190,3 +190,24 @@ def test_a_pose_dataset_that_is_not_there_is_named(
 ) -> None:
     assert evaluate.main(["--truth", str(dataset), "--poses", "tforms_exact"]) == 2
     assert "no dataset 'tforms_exact'" in caplog.text
+
+
+def test_the_fitted_probe_scale_undoes_a_shrinkage_across(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shrunk(motion: Motion) -> Motion:
+        xi = poses.log(motion.T_previous_from_frame) * [1, 1, 1, 1, 1, 0.5]
+        return Motion(poses.chain(poses.exp(xi)), poses.exp(xi))
+
+    def straight(motion: Motion) -> Motion:
+        xi = np.zeros((len(motion.T_first_from_frame), 6))
+        xi[:, 5] = 0.3
+        return Motion(poses.chain(poses.exp(xi)), poses.exp(xi))
+
+    folder = write_predictions(dataset, tmp_path / "half", lambda m: shrunk(straight(m)))
+    run(dataset, folder, more=("--fit-probe",))
+    with_half = float(capsys.readouterr().out.split("half: fitted probe scale ")[1].split(";")[0])
+    folder = write_predictions(dataset, tmp_path / "full", straight)
+    run(dataset, folder, more=("--fit-probe",))
+    with_full = float(capsys.readouterr().out.split("full: fitted probe scale ")[1].split(";")[0])
+    assert with_half == pytest.approx(2 * with_full, rel=1e-2)

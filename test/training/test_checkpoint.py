@@ -6,37 +6,46 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from training import checkpoint
-from training.checkpoint import Progress, read_progress, restore, save
+from model.weights import write_weights
+from training.checkpoint import (
+    Progress,
+    State,
+    begun,
+    read_average,
+    read_progress,
+    restore,
+    save,
+    starting_weights,
+)
 from tusrec.errors import OutputError, WeightsError
 
-Parts = tuple[nn.Module, AveragedModel, torch.optim.AdamW]
 
-
-def parts(width: int = 3) -> Parts:
+def new(width: int = 3, model: str = "tusrec") -> State:
     network = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
-    return network, checkpoint.averaged(network), torch.optim.AdamW(network.parameters())
+    return begun(network, Progress(model, 3))
 
 
-def stepped(width: int = 3) -> Parts:
-    network, average, optimizer = parts(width)
-    network(torch.ones(4, 2) * torch.arange(4)[:, None]).square().sum().backward()
-    optimizer.step()
-    average.update_parameters(network)
-    return network, average, optimizer
+def stepped(width: int = 3, model: str = "tusrec") -> State:
+    state = new(width, model)
+    state.network(torch.ones(4, 2) * torch.arange(4)[:, None]).square().sum().backward()
+    state.optimizer.param_groups[0]["lr"] = 0.1
+    state.optimizer.step()
+    state.average.update_parameters(state.network)
+    state.progress = Progress(model, 3, 7, 70, 1.5, "0/5", ["clips"], "a file")
+    return state
 
 
 def test_all_that_was_saved_is_restored(tmp_path: Path) -> None:
     path = tmp_path / "new" / "checkpoint.safetensors"
-    before, after = stepped(), parts()
-    save(path, Progress("tusrec", 3, 7, 70, 1.5), *before)
-    assert restore(path, *after) == Progress("tusrec", 3, 7, 70, 1.5)
-    for a, b in zip(before[:2], after[:2], strict=True):
+    before, after = stepped(), new()
+    save(path, before)
+    restore(path, after)
+    assert after.progress == before.progress
+    for a, b in ((before.network, after.network), (before.average, after.average)):
         for name, value in a.state_dict().items():
             torch.testing.assert_close(b.state_dict()[name], value, rtol=0, atol=0)
-    found, expected = (part[2].state_dict()["state"] for part in (after, before))
+    found, expected = (state.optimizer.state_dict()["state"] for state in (after, before))
     assert found.keys() == expected.keys()
     for number, state in expected.items():
         for name, value in state.items():
@@ -46,9 +55,9 @@ def test_all_that_was_saved_is_restored(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    save(path, Progress("tusrec", 0), *stepped(3))
+    save(path, stepped(3))
     with pytest.raises(WeightsError, match="shape"):
-        restore(path, *parts(4))
+        restore(path, new(4))
 
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -63,14 +72,41 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write the checkpoint"):
-        save(tmp_path / "file" / "checkpoint.safetensors", Progress("tusrec", 0), *stepped())
+        save(tmp_path / "file" / "checkpoint.safetensors", stepped())
 
 
 def test_the_average_soon_forgets_the_untrained_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = checkpoint.averaged(network)
+    average = begun(network, Progress("tusrec", 0)).average
     nn.init.ones_(network.weight)
     for _ in range(100):
         average.update_parameters(network)
     assert average.module.state_dict()["weight"].item() > 0.99
+
+
+class TestStartingWeights:
+    """A run may begin with a shipped file or with an earlier run."""
+
+    def test_those_of_a_run_are_its_average(self, tmp_path: Path) -> None:
+        path = tmp_path / "first" / "checkpoint.safetensors"
+        save(path, stepped())
+        weights, origin = starting_weights(path, "tusrec")
+        assert origin == "first (7 steps)"
+        for name, value in read_average(path).items():
+            torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
+
+    def test_a_shipped_file_is_held_against_its_manifest(self, tmp_path: Path) -> None:
+        path = write_weights("tusrec", {"a": torch.ones(3)}, "?", "?", tmp_path)
+        weights, origin = starting_weights(path, "tusrec")
+        assert weights["a"].tolist() == [1, 1, 1]
+        assert origin.startswith("tusrec.safetensors (sha256 ")
+        path.write_bytes(path.read_bytes()[:-4] + b"abcd")
+        with pytest.raises(WeightsError, match="sha256"):
+            starting_weights(path, "tusrec")
+
+    def test_a_run_of_another_model_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.safetensors"
+        save(path, stepped(model="baseline"))
+        with pytest.raises(WeightsError, match="baseline"):
+            starting_weights(path, "tusrec")

@@ -1,5 +1,7 @@
 """Clip files: what is written is read, what is broken is named, what is held out is refused."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from synthetic import moving_clip, write_clips
 
-from training.clips import find_clips, read_clip, read_training_clip, write_clip
+from training.clips import Clip, read_clip, read_training_clip, write_clip
 from training.mixture import Mixture
 from tusrec.errors import InputError, OutputError
+
+
+def mixture(prepare: Callable[[Clip], Any], capacity: int, *folders: Path) -> Mixture:
+    """Draws from all clips of each folder."""
+    found = [sorted(folder.glob("*.safetensors")) for folder in folders]
+    return Mixture([partial(list, paths) for paths in found], prepare, capacity)
 
 
 def test_a_clip_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -32,7 +40,7 @@ def test_clips_kept_for_evaluation_are_not_trained_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="900000"):
         read_training_clip(path)
     with pytest.raises(InputError, match="900000"):
-        Mixture([tmp_path], lambda clip: clip, 9).draw(1, np.random.default_rng(0))
+        mixture(lambda clip: clip, 9, tmp_path).draw(1, np.random.default_rng(0))
 
 
 def test_a_broken_clip_is_named(tmp_path: Path) -> None:
@@ -55,11 +63,6 @@ def test_frames_and_poses_that_do_not_belong_together_are_refused(tmp_path: Path
         read_clip(path)
 
 
-def test_a_folder_without_clips_says_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"training\.simulated"):
-        find_clips(tmp_path)
-
-
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write the clip"):
@@ -68,18 +71,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_each_batch_mixes_all_folders_however_many_clips_they_hold(tmp_path: Path) -> None:
     folders = [write_clips(tmp_path / "a", 1, first_seed=1), write_clips(tmp_path / "b", 5, 2)]
-    mixture = Mixture(folders, lambda clip: clip.seed[0], 100)
+    mixed = mixture(lambda clip: clip.seed[0], 100, *folders)
     for seed in range(5):
-        assert sorted(mixture.draw(4, np.random.default_rng(seed))) == [1, 1, 2, 2]
-    assert mixture.clips == 6
+        assert sorted(mixed.draw(4, np.random.default_rng(seed))) == [1, 1, 2, 2]
+    assert mixed.clips == 6
 
 
 def test_no_more_clips_are_kept_than_allowed(tmp_path: Path) -> None:
     prepared: list[int] = []
-    mixture = Mixture([write_clips(tmp_path, 4)], lambda clip: prepared.append(clip.seed[1]), 2)
+    mixed = mixture(lambda clip: prepared.append(clip.seed[1]), 2, write_clips(tmp_path, 4))
     rng = np.random.default_rng(0)
     for _ in range(30):
-        mixture.draw(4, rng)
-        assert len(mixture._kept) <= 2
+        mixed.draw(4, rng)
+        assert len(mixed._kept) <= 2
     assert set(prepared) == {0, 1, 2, 3}
     assert len(prepared) > 4

@@ -9,15 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import SPACING, moving_clip
 
-from model.pose_net import PoseNet
-from training import measure
-from training.measure import Motions, displacements, summary
+from model.pose_net import (
+    CELLS,
+    DESCRIPTION,
+    STEP,
+    PoseNet,
+    Seen,
+    block_shifts,
+    cell_shifts,
+)
+from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
     FLIP,
     MIRROR,
     PairBatch,
     PoseLearner,
     draw_batch,
+    guess,
     pose_loss,
     prepare,
     true_motion,
@@ -32,8 +40,16 @@ xi_of_a_step = st.tuples(*[st.floats(-0.02, 0.02)] * 3, *[small] * 3).map(np.arr
 def batch_of(motion: torch.Tensor) -> PairBatch:
     count = len(motion)
     nothing = torch.zeros(0)
-    return PairBatch(
-        nothing, nothing, nothing, motion, torch.ones(count, 6), torch.full((count, 2), 5.0)
+    told, half_extent = torch.zeros(count, DESCRIPTION), torch.full((count, 2), 5.0)
+    return PairBatch(nothing, nothing, nothing, told, motion, torch.ones(count, 6), half_extent)
+
+
+def seen_as(motion: torch.Tensor, log_scale: torch.Tensor) -> Seen:
+    """What a network says that saw `motion` in every cell, with cells of scale one."""
+    shifts = cell_shifts(motion, torch.zeros(len(motion), DESCRIPTION))
+    shifts = torch.cat([shifts[..., :2], shifts[..., 2:].abs()], dim=-1)
+    return Seen(
+        motion, log_scale, shifts, torch.zeros_like(shifts), torch.ones(len(motion), CELLS**2)
     )
 
 
@@ -78,18 +94,19 @@ def test_the_loss_is_the_same_for_a_motion_and_its_mirror() -> None:
     truth, found, scale = (torch.randn(5, 6, generator=generator) for _ in range(3))
     mirrored = batch_of(truth * torch.tensor(MIRROR))
     torch.testing.assert_close(
-        pose_loss(found, scale, batch_of(truth)), pose_loss(found, scale, mirrored)
+        pose_loss(seen_as(found, scale), batch_of(truth)),
+        pose_loss(seen_as(found, scale), mirrored),
     )
 
 
 def test_the_loss_is_least_at_the_truth_and_grows_with_every_freedoms_error() -> None:
     truth = torch.full((1, 6), 0.3)
     scale = torch.zeros(1, 6)
-    least = pose_loss(truth, scale, batch_of(truth))
+    least = pose_loss(seen_as(truth, scale), batch_of(truth))
     for number in range(6):
         wrong = truth.clone()
         wrong[0, number] += 0.05
-        assert pose_loss(wrong, scale, batch_of(truth)) > least + 1e-3
+        assert pose_loss(seen_as(wrong, scale), batch_of(truth)) > least + 1e-3
 
 
 def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
@@ -107,9 +124,10 @@ def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
 def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> None:
     prepared = [prepare(moving_clip((1, n), length=16)) for n in range(2)]
     batch = draw_batch(prepared, np.random.default_rng(0), torch.device("cpu"))
-    assert batch.canvases.shape[:2] == (10, 2)
-    assert batch.pairs.shape == (20, 2)
-    assert (batch.pairs // 5 == torch.tensor([0, 1]).repeat_interleave(10)[:, None]).all()
+    assert batch.canvases.shape[:2] == (20, 2)
+    assert batch.pairs.shape == (40, 2)
+    assert (batch.pairs // 5 == torch.arange(4).repeat_interleave(10)[:, None]).all()
+    assert (batch.scan == torch.arange(2).repeat_interleave(20)).all()
     steps = (batch.motion[:, 3] * batch.units[:, 3] / SPACING[0]).abs().round()
     assert steps.min() >= 1
     assert steps.max() <= 8
@@ -123,7 +141,7 @@ def test_a_few_steps_lower_the_loss() -> None:
     losses = []
     for step in range(12):
         loss, pairs = learner.loss(prepared, np.random.default_rng(step))
-        assert pairs == 40
+        assert pairs == 80
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -153,9 +171,17 @@ def test_predictions_come_in_millimetres_and_radians_of_the_clip() -> None:
     network = PoseNet().eval()
     clip = moving_clip()
     larger = replace(clip, spacing=(3 * SPACING[0], 3 * SPACING[1]))
-    pairs = np.array([[0, 1], [2, 5]])
-    near, scale = measure.predict(network, prepare(clip), pairs)
-    far, _ = measure.predict(network, prepare(larger), pairs)
-    assert near.shape == scale.shape == (2, 6)
-    assert (scale > 0).all()
-    assert np.abs(far[:, 3:]).max() > np.abs(near[:, 3:]).max()
+    near, far = (network_motions(network, prepare(c), (1, 4))[4] for c in (clip, larger))
+    assert near.predicted.shape == near.scale.shape == (len(clip.frames) - 4, 6)
+    assert (near.scale > 0).all()
+    assert np.abs(far.predicted[:, 3:]).max() > np.abs(near.predicted[:, 3:]).max()
+
+
+def test_what_is_known_beforehand_is_near_the_truth_or_nothing() -> None:
+    one = prepare(moving_clip(length=16))
+    batch = draw_batch([one], np.random.default_rng(0), torch.device("cpu"))
+    known = guess(batch, np.random.default_rng(1))
+    true = block_shifts(batch.motion, batch.description)
+    told = known.abs().amax(dim=(1, 2)) > 0
+    assert 0.4 < told.float().mean() < 0.95
+    assert ((known - true).abs()[told] < 0.7 * true.abs()[told] + STEP / 8).all()

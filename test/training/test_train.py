@@ -1,31 +1,44 @@
-"""train.py: learns, resumes exactly, refuses what it must, and shares work among processes."""
+"""train.py: learns, resumes exactly, refuses what it must, and shares work among processes.
 
-import json
+All but two tests train a tiny network (`tiny`), for the loop is the same.
+"""
+
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from safetensors.torch import load_file
 from synthetic import moving_clip, write_clips
 
 import train
 from model.baseline import build_network
+from model.pose_net import PoseNet
 from model.weights import check_weights
-from training import checkpoint
+from training import checkpoint, journal, keeper
 from training.baseline_learner import BaselineLearner
-from training.checkpoint import Progress, read_average, read_progress, read_tensors
-from training.clips import write_clip
+from training.checkpoint import Progress, State, read_average, read_progress, read_tensors
+from training.clips import Clip, write_clip
 from training.mixture import Mixture
+from training.pose_learner import PoseLearner
 
 ROOT = Path(train.__file__).parent
 NEVER = "1e9"
 STEPS = ["--minutes", NEVER, "--save-minutes", NEVER, "--validate-minutes", NEVER]
+ALONE = [sys.executable, "test/training/tiny.py"]
+TOGETHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TOGETHER += ["test/training/tiny.py"]
+PATIENCE = 900  # seconds, of a test on a machine that has other work
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -38,121 +51,300 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(train.LEARNERS, "tusrec", tiny.TinyLearner)
+    monkeypatch.setattr(keeper, "estimator_of", lambda _: tiny.TinyEstimator())
+
+
+def command(clips: Path, output: Path, *more: str) -> list[str]:
+    common = ["--device", "cpu", "--data", str(clips), "--output", str(output)]
+    return [*common, *STEPS, *more]
+
+
 def run(clips: Path, output: Path, steps: int, *more: str) -> int:
-    arguments = [
-        "--device",
-        "cpu",
-        "--data",
-        str(clips),
-        "--output",
-        str(output),
-        "--steps",
-        str(steps),
-    ]
-    return train.main([*arguments, *STEPS, *more])
+    return train.main(command(clips, output, "--steps", str(steps), *more))
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train, "rate", lambda *_: 1e-3)  # that of a run depends on its length
-    assert run(clips, tmp_path / "whole", 4) == 0
-    assert run(clips, tmp_path / "parts", 2) == 0
-    assert run(clips, tmp_path / "parts", 4) == 0
-    whole, parts = (
-        read_tensors(tmp_path / n / "checkpoint.safetensors") for n in ("whole", "parts")
-    )
-    assert whole.keys() == parts.keys()
-    for name, value in whole.items():
-        torch.testing.assert_close(value, parts[name], rtol=0, atol=0, msg=name)
-    progress = read_progress(tmp_path / "parts" / "checkpoint.safetensors")
-    assert (progress.step, progress.pairs) == (4, 160)
+@pytest.fixture
+def start(clips: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts a training into tmp_path/run that runs by itself, one thread a process."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_by(program: list[str], *more: str) -> subprocess.Popen[bytes]:
+        threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+        whole = [*program, *command(clips, tmp_path / "run", *more)]
+        started.append(subprocess.Popen(whole, cwd=ROOT, env=os.environ | threads))
+        return started[-1]
+
+    yield start_by
+    for process in started:
+        process.terminate()
+        process.wait()
 
 
-def test_a_run_that_is_asked_to_end_saves_its_last_step(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draw = Mixture.draw
-
-    def interrupted(*arguments: Any) -> list[Any]:
-        signal.raise_signal(signal.SIGTERM)
-        return draw(*arguments)
-
-    monkeypatch.setattr(Mixture, "draw", interrupted)
-    assert run(clips, tmp_path / "run", 5) == 0
-    assert read_progress(tmp_path / "run" / "checkpoint.safetensors").step == 1
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
-def test_the_baseline_trains_in_the_same_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(BaselineLearner, "clips_a_step", 1)
-    small = moving_clip(length=4)
-    frames = np.tile(small.frames, (1, 5, 7))[:, :480, :640]
-    write_clip(replace(small, frames=frames), tmp_path / "clips" / "0.safetensors")
-    assert run(tmp_path / "clips", tmp_path / "run", 1, "--model", "baseline") == 0
-    weights = read_average(tmp_path / "run" / "checkpoint.safetensors")
-    check_weights(build_network(), weights, "checkpoint")
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
 
 
-def test_the_log_tells_loss_and_held_out_error(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
-    held_out = write_clips(tmp_path / "held", 1, first_seed=900_000)
-    assert run(clips, tmp_path / "run", 2, "--validate", str(held_out)) == 0
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "loss" in line] == [1, 2]
-    assert [line["interval"] for line in lines if "held_out" in line] == [1, 4]
-    assert all("slope tilt" in line for line in lines if "held_out" in line)
+class TestModels:
+    """The loop takes every model."""
+
+    def test_the_pose_network_is_trained_and_measured(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(PoseLearner, "clips_a_step", 1)
+        held_out = write_clips(tmp_path / "held", 1, first_seed=900_000)
+        assert run(clips, tmp_path / "run", 1, "--validate", str(held_out)) == 0
+        weights = read_average(tmp_path / "run" / "checkpoint.safetensors")
+        check_weights(PoseNet(), weights, "checkpoint")
+        lines = journal.read(tmp_path / "run")
+        assert [line["interval"] for line in lines if "held_out" in line] == [1, 4]
+        assert all("slope tilt" in line for line in lines if "held_out" in line)
+        scored = [line["row"] for line in lines if "scored" in line]
+        assert scored == ["identity", "tusrec", "tusrec, better mirror"]
+
+    def test_the_baseline_is_trained(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(BaselineLearner, "clips_a_step", 1)
+        small = moving_clip(length=4)
+        frames = np.tile(small.frames, (1, 5, 7))[:, :480, :640]
+        write_clip(replace(small, frames=frames), tmp_path / "clips" / "0.safetensors")
+        assert run(tmp_path / "clips", tmp_path / "run", 1, "--model", "baseline") == 0
+        weights = read_average(tmp_path / "run" / "checkpoint.safetensors")
+        check_weights(build_network(), weights, "checkpoint")
 
 
-def test_seeds_and_clips_kept_for_evaluation_are_refused(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert run(clips, tmp_path / "run", 1, "--seed", "900000") == 2
-    held_out = write_clips(tmp_path / "held", 2, first_seed=900_001)
-    assert run(held_out, tmp_path / "run", 1) == 2
-    assert "900001" in caplog.text
+class TestResuming:
+    """A run goes on as if it had never stopped, or not at all."""
+
+    def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(train, "rate", lambda *_: 1e-3)  # that of a run depends on its length
+        assert run(clips, tmp_path / "whole", 6) == 0
+        for steps in (2, 3, 6):
+            torch.rand(steps)  # what was drawn elsewhere must not matter
+            assert run(clips, tmp_path / "parts", steps) == 0
+        whole, parts = (
+            read_tensors(tmp_path / n / "checkpoint.safetensors") for n in ("whole", "parts")
+        )
+        assert_equal(parts, whole)
+        progress = read_progress(tmp_path / "parts" / "checkpoint.safetensors")
+        assert (progress.step, progress.pairs) == (6, 6 * tiny.PAIRS)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_run_that_is_asked_to_end_saves_its_last_step(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        draw, before = Mixture.draw, signal.getsignal(number)
+
+        def interrupted(*arguments: Any) -> list[Any]:
+            signal.raise_signal(number)
+            return draw(*arguments)
+
+        monkeypatch.setattr(Mixture, "draw", interrupted)
+        assert run(clips, tmp_path / "run", 5) == 0
+        assert read_progress(tmp_path / "run" / "checkpoint.safetensors").step == 1
+        assert signal.getsignal(number) is before
+
+    def test_a_killed_run_has_lost_no_more_than_what_was_not_saved(
+        self, clips: Path, tmp_path: Path, start: Start
+    ) -> None:
+        path = tmp_path / "run" / "checkpoint.safetensors"
+        process = start(ALONE, "--save-minutes", "0")
+        wait_for(lambda: path.exists() and read_progress(path).step >= 2, process)
+        process.kill()
+        process.wait()
+        step = read_progress(path).step
+        assert run(clips, tmp_path / "run", step + 1) == 0
+        assert read_progress(path).step == step + 1
+
+    def test_lines_of_steps_that_were_lost_are_not_told_twice(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "LOG_EVERY", 1)
+        assert run(clips, tmp_path / "run", 2) == 0
+        journal.write(tmp_path / "run", Progress("tusrec", 0, 3), {"loss": 1.0})
+        assert run(clips, tmp_path / "run", 4) == 0
+        steps = [line["step"] for line in journal.read(tmp_path / "run") if "loss" in line]
+        assert steps == [1, 2, 3, 4]
+
+    def test_a_checkpoint_of_another_model_is_not_overwritten(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "run" / "checkpoint.safetensors"
+        checkpoint.save(path, checkpoint.begun(torch.nn.Linear(2, 2), Progress("baseline", 0)))
+        before = path.read_bytes()
+        assert run(clips, tmp_path / "run", 1) == 2
+        assert "model baseline" in caplog.text
+        assert path.read_bytes() == before
+
+    def test_a_broken_checkpoint_is_named_and_kept(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "run" / "checkpoint.safetensors"
+        path.parent.mkdir()
+        path.write_bytes(b"broken")
+        assert run(clips, tmp_path / "run", 1) == 4
+        assert "checkpoint.safetensors" in caplog.text
+        assert path.read_bytes() == b"broken"
+
+    def test_a_gradient_that_is_no_number_ends_the_run_before_it_spoils_the_weights(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1) == 0
+        path = tmp_path / "run" / "checkpoint.safetensors"
+        before = path.read_bytes()
+        loss = tiny.TinyLearner.loss
+
+        def broken(*arguments: Any) -> tuple[torch.Tensor, int]:
+            value, pairs = loss(*arguments)
+            return value * float("nan"), pairs
+
+        monkeypatch.setattr(tiny.TinyLearner, "loss", broken)
+        assert run(clips, tmp_path / "run", 3) == 1
+        assert "step 1: found a gradient of length nan" in caplog.text
+        assert path.read_bytes() == before
 
 
-def test_a_checkpoint_of_another_model_is_not_overwritten(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    network = torch.nn.Linear(2, 2)
-    path = tmp_path / "run" / "checkpoint.safetensors"
-    average = checkpoint.averaged(network)
-    optimizer = torch.optim.AdamW(network.parameters())
-    checkpoint.save(path, Progress("baseline", 0), network, average, optimizer)
-    before = path.read_bytes()
-    assert run(clips, tmp_path / "run", 1) != 0
-    assert path.read_bytes() == before
+class TestData:
+    """What is trained on, what is held out, and what training begins with."""
+
+    def test_the_log_tells_loss_and_challenge_scores_beside_identity(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "LOG_EVERY", 1)
+        held_out = write_clips(tmp_path / "held", 1, first_seed=900_000)
+        assert run(clips, tmp_path / "run", 2, "--validate", str(held_out)) == 0
+        lines = journal.read(tmp_path / "run")
+        assert [line["step"] for line in lines if "loss" in line] == [1, 2]
+        rows = {line["row"]: line for line in lines if "scored" in line}
+        assert list(rows) == ["identity", "tusrec", "tusrec, better mirror"]
+        assert rows["tusrec"]["LPE"] == pytest.approx(0.3)  # synthetic clips go so far a frame
+        assert rows["tusrec"]["final"] == rows["identity"]["final"] == 0.0
+        assert rows["tusrec"]["GLE"] is None
+        assert (tmp_path / "run" / "curves.png").exists()
+
+    def test_a_run_does_not_see_its_fold_and_is_not_taken_up_with_another(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        seen: set[int] = set()
+
+        def noted(_: tiny.TinyLearner, clip: Clip) -> torch.Tensor:
+            seen.add(clip.seed[1])
+            return torch.rand(3, 2)
+
+        fold = ["--fold", "1", "--folds", "4"]
+        with monkeypatch.context() as patch:
+            patch.setattr(tiny.TinyLearner, "prepare", noted)
+            patch.setattr(train, "keeper_of", lambda *_: None)  # which prepares what is held out
+            assert run(clips, tmp_path / "unsaved", 20, *fold) == 0
+        assert seen == {0, 2, 3}
+        assert run(clips, tmp_path / "run", 1, *fold) == 0
+        assert read_progress(tmp_path / "run" / "checkpoint.safetensors").fold == "1/4"
+        assert run(clips, tmp_path / "run", 2) == 2
+        assert "fold 1/4" in caplog.text
+        assert run(clips, tmp_path / "other", 2, "--fold", "4", "--folds", "4") == 2
+
+    def test_a_data_set_is_trained_on_beside_clips(
+        self, clips: Path, tmp_path: Path, make_train_dataset: Callable[..., Path]
+    ) -> None:
+        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
+        assert run(clips, tmp_path / "run", 1, "--data", str(clips), str(dataset)) == 0
+        assert len(list((tmp_path / "run" / "clips").glob("set_*/sub000/*.safetensors"))) == 1
+        progress = read_progress(tmp_path / "run" / "checkpoint.safetensors")
+        assert progress.data == ["clips", "set"]
+
+    def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert run(clips, tmp_path / "first", 2) == 0
+        first = tmp_path / "first" / "checkpoint.safetensors"
+        begun: list[dict[str, torch.Tensor]] = []
+        rates: list[float] = []
+        rate, after_step = train.rate, keeper.Keeper.after_step
+
+        def none(*arguments: Any) -> float:
+            rates.append(rate(*arguments))
+            return 0.0
+
+        def noted(kept: keeper.Keeper, state: State, *rest: Any) -> None:
+            begun.append({name: p.detach().clone() for name, p in state.network.named_parameters()})
+            after_step(kept, state, *rest)
+
+        monkeypatch.setattr(train, "rate", none)
+        monkeypatch.setattr(keeper.Keeper, "after_step", noted)
+        assert run(clips, tmp_path / "tuned", 1, "--from", str(first)) == 0
+        assert run(clips, tmp_path / "anew", 1) == 0
+        trained = read_average(first)
+        assert_equal(begun[0], {name: trained[name] for name in begun[0]})
+        assert rates[0] == pytest.approx(train.FINE_TUNING * rates[1])
+        progress = read_progress(tmp_path / "tuned" / "checkpoint.safetensors")
+        assert (progress.step, progress.origin) == (1, "first (2 steps)")
+
+    def test_weights_that_are_not_there_are_named_before_anything_is_written(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1, "--from", str(tmp_path / "no.safetensors")) == 4
+        assert "no.safetensors" in caplog.text
+        assert not (tmp_path / "run").exists()
+
+    def test_seeds_and_clips_kept_for_evaluation_are_refused(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1, "--seed", "900000") == 2
+        held_out = write_clips(tmp_path / "held", 2, first_seed=900_001)
+        assert run(held_out, tmp_path / "run", 1) == 2
+        assert "900001" in caplog.text
 
 
-def test_a_broken_checkpoint_is_named_and_kept(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "run" / "checkpoint.safetensors"
-    path.parent.mkdir()
-    path.write_bytes(b"broken")
-    assert run(clips, tmp_path / "run", 1) == 4
-    assert "checkpoint.safetensors" in caplog.text
-    assert path.read_bytes() == b"broken"
+class TestTwoProcesses:
+    """torchrun with gloo on the CPU."""
 
+    def test_they_train_one_model_together_and_write_one_log(
+        self, clips: Path, tmp_path: Path, start: Start
+    ) -> None:
+        held_out = write_clips(tmp_path / "held", 1, 900_000)
+        process = start(TOGETHER, "--steps", "3", "--validate", str(held_out))
+        assert process.wait(timeout=PATIENCE) == 0
+        assert_equal(load_file(tmp_path / "run/rank_0"), load_file(tmp_path / "run/rank_1"))
+        progress = read_progress(tmp_path / "run" / "checkpoint.safetensors")
+        assert (progress.step, progress.pairs) == (3, 2 * 3 * tiny.PAIRS)
+        scored = [line["row"] for line in journal.read(tmp_path / "run") if "scored" in line]
+        assert scored == ["identity", "tusrec", "tusrec, better mirror"]
+        assert run(clips, tmp_path / "alone", 3) == 0
+        alone, together = (
+            read_average(tmp_path / n / "checkpoint.safetensors") for n in ("alone", "run")
+        )
+        assert any(not torch.equal(alone[name], value) for name, value in together.items())
 
-def test_two_processes_train_one_model_together(clips: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["train.py", "--data", str(clips), "--output", str(tmp_path / "run")]
-    command += ["--device", "cpu", "--steps", "2", *STEPS]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    path = tmp_path / "run" / "checkpoint.safetensors"
-    progress = read_progress(path)
-    assert (progress.step, progress.pairs) == (2, 160)
-    assert all(torch.isfinite(value).all() for value in read_average(path).values())
-    assert run(clips, tmp_path / "alone", 2) == 0
-    alone = read_average(tmp_path / "alone" / "checkpoint.safetensors")
-    assert any(not torch.equal(alone[n], v) for n, v in read_average(path).items())
+    def test_a_request_to_one_ends_both_and_clocks_that_differ_do_not_part_them(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        """The second one's clock says that an hour of training is over after seconds."""
+        process = start(TOGETHER, "--minutes", "60", "--save-minutes", "0.1")
+        path, second = tmp_path / "run" / "checkpoint.safetensors", tmp_path / "run" / "pid_1"
+        wait_for(lambda: path.exists() and second.exists(), process)
+        os.kill(int(second.read_text()), signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE) == 0
+        assert_equal(load_file(tmp_path / "run/rank_0"), load_file(tmp_path / "run/rank_1"))
+        assert 0 < read_progress(path).minutes < 5

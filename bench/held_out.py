@@ -1,0 +1,115 @@
+"""The held-out simulated set of `bench.score`, in the challenge's validation layout.
+
+python -m bench.held_out [--output DIR] [--jobs N]
+
+Rotation scans and sweeps of 400 frames, cut from whole ones: one drawn as short as that would make
+a small excursion only. All else is drawn as `simulate.py` does; poses are exact. A run that was
+stopped goes on where it was, and a set that is there is left alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sim import EVALUATION_SEED
+from sim.dataset import write_calibration
+from sim.scan import Scan, draw_recipe
+from sim.stream import Excerpt, excerpt
+from tusrec.errors import TusrecError
+from tusrec.files import atomic_path
+from tusrec.hdf5 import create_hdf5
+from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE
+
+SEED = EVALUATION_SEED + 300
+FRAMES = 400
+SWEEPS = ("Per_L_DtP", "Per_C_PtD", "Per_S_DtP", "Par_L_PtD", "Par_C_DtP", "Par_S_PtD")
+PROTOCOLS = ("rotation",) * 12 + SWEEPS
+LANDMARKS = {"rotation": 100}  # as in 2025; sweeps have 20, as in 2024
+FIRST_SUBJECT = 900
+FOLDER = Path(".cache/score") / f"seed_{SEED}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One scan of the set: its number, protocol and frames."""
+
+    number: int
+    protocol: str
+    frames: int
+
+    @property
+    def key(self) -> str:
+        """Its key in dataset_keys.h5."""
+        return f"sub{FIRST_SUBJECT + self.number}__RH_{self.protocol}"
+
+
+def items(protocols: Sequence[str] = PROTOCOLS, frames: int = FRAMES) -> list[Item]:
+    """The scans of the set."""
+    return [Item(number, protocol, frames) for number, protocol in enumerate(protocols)]
+
+
+def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
+    """Make the set in `folder` unless it is there; dataset_keys.h5 comes last.
+
+    Raises OutputError if it cannot be written.
+    """
+    if (folder / KEYS_FILE).exists():
+        return folder
+    work = [folder] * len(scans), scans
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        made = pool.map(write_scan, *work) if jobs > 1 else map(write_scan, *work)
+        list(tqdm(made, total=len(scans), unit="scan", desc="held-out set"))
+    calibration = Scan(draw_recipe((SEED, 0), "rotation", frames=2)).calibration  # of all alike
+    with atomic_path(folder / CALIBRATION_FILE) as path:
+        write_calibration(path, calibration)
+    with atomic_path(folder / KEYS_FILE) as path, create_hdf5(path) as file:
+        for item in scans:
+            file[item.key] = item.key
+    return folder
+
+
+def write_scan(folder: Path, item: Item) -> None:
+    """Write one scan unless it is there: its frames come last."""
+    subject, name = item.key.removeprefix("sub").split("__")
+    frames_file = folder / "frames" / subject / f"{name}.h5"
+    if frames_file.exists():
+        return
+    made = excerpt((SEED, item.number), item.frames, [item.protocol], "convex", half=False)
+    poses_file = folder / "transfs" / subject / f"{name}.h5"
+    with atomic_path(poses_file) as path, create_hdf5(path) as file:
+        file["tforms"] = made.poses.astype(np.float32)
+        file["tforms"].attrs["truth"] = "exact"
+    landmarks_file = folder / "landmarks" / f"landmark_{subject}.h5"
+    with atomic_path(landmarks_file) as path, create_hdf5(path) as file:
+        file[name] = _landmarks(made, item)
+    with atomic_path(frames_file) as path, create_hdf5(path) as file:
+        file["frames"] = made.frames
+
+
+def _landmarks(made: Excerpt, item: Item) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return Scan(made.recipe).landmarks(LANDMARKS.get(item.protocol, 20))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 the set is there, 2 it cannot be written."""
+    command = argparse.ArgumentParser(prog="bench.held_out", description=__doc__)
+    command.add_argument("--output", type=Path, default=FOLDER)
+    command.add_argument("--jobs", type=int, default=2)
+    options = command.parse_args(arguments)
+    try:
+        make(options.output, items(), options.jobs)
+    except TusrecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

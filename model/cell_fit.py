@@ -1,0 +1,87 @@
+"""From what each cell of the canvas saw to the motion of the whole picture, in closed form.
+
+A rigid motion shifts cells within the picture by (tx - wz y, ty + wz x) and across it by
+tz + wx y - wy x. Weighted least squares on the cells' shifts gives the first three numbers. Of the
+motion across only its size shows, |tz + wx y - wy x|; its square is a quadratic form of rank one
+in the three numbers, whose least squares fit tells which cells move to which side, and with these
+sides the numbers follow as the first three did. All is in canvas units (`Canvas.units`).
+"""
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-2  # information of the prior at zero, against cells of information exp(-3) to exp(7)
+ROUNDS = 3  # in which cells near the line that does not move find their side
+
+
+def basis_in_plane(places: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Shifts (B, C, 3) along x, and along y, in pixels, by one unit of rock, lateral and axial.
+
+    places: (B, C, 2), -1..1 over the picture. ratio: (B,) of a rock's shift along y at the
+    picture's side to its shift along x at the picture's end.
+    """
+    x, y = places.unbind(-1)
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    along_y = torch.stack([ratio[:, None] * x, none, one], dim=-1)
+    return torch.stack([-y, one, none], dim=-1), along_y
+
+
+def basis_across(places: Tensor) -> Tensor:
+    """Shifts (B, C, 3) across by one unit of tilt, turn and elevational motion."""
+    x, y = places.unbind(-1)
+    return torch.stack([y, -x, torch.ones_like(x)], dim=-1)
+
+
+def fit_in_plane(
+    shifts: Tensor, weights: Tensor, places: Tensor, ratio: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rock, lateral and axial motion (B, 3) and its information (B, 3, 3).
+
+    shifts, weights: (B, C, 2) along x and y. places, ratio: as in `basis_in_plane`.
+    """
+    basis = torch.cat(basis_in_plane(places, ratio), dim=1)
+    return weighted_fit(basis, torch.cat(shifts.unbind(-1), 1), torch.cat(weights.unbind(-1), 1))
+
+
+def fit_across(sizes: Tensor, weights: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Tilt, turn and elevational motion (B, 3), up to one sign, and its information (B, 3, 3).
+
+    sizes, weights: (B, C) of how far each cell moved across the picture. places: (B, C, 2).
+    """
+    basis = basis_across(places)
+    with torch.no_grad():
+        side = sides(basis, sizes, weights)
+    return weighted_fit(basis, side * sizes, weights)
+
+
+def sides(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
+    """To which side each cell moved, -1 or 1 (B, C), up to one sign for all of a pair.
+
+    basis: (B, C, 3). The form's largest eigenvector is the plane, then a few rounds of least
+    squares with the sides of the round before.
+    """
+    rows, columns = torch.triu_indices(3, 3, device=sizes.device)
+    products = basis[..., rows] * basis[..., columns] * torch.where(rows == columns, 1.0, 2.0)
+    trust = weights / (4 * sizes.square() + 1 / (weights + RIDGE))
+    values, _ = weighted_fit(products, sizes.square(), trust)
+    form = torch.zeros(len(sizes), 3, 3, device=sizes.device)
+    form[:, rows, columns] = values
+    form[:, columns, rows] = values
+    plane = torch.linalg.eigh(form).eigenvectors[..., -1]
+    for _ in range(ROUNDS):
+        side = _sign(basis, plane)
+        plane, _ = weighted_fit(basis, side * sizes, weights)
+    return _sign(basis, plane)
+
+
+def weighted_fit(basis: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients (B, n) of values (B, C) on basis (B, C, n), and information (B, n, n)."""
+    weighted = basis * weights[..., None]
+    prior = RIDGE * torch.eye(basis.shape[-1], device=basis.device)
+    information = weighted.mT @ basis + prior
+    vector = weighted.mT @ values[..., None]
+    return torch.linalg.solve(information, vector)[..., 0], information
+
+
+def _sign(basis: Tensor, plane: Tensor) -> Tensor:
+    return torch.where((basis @ plane[..., None])[..., 0] < 0, -1.0, 1.0)

@@ -1,0 +1,47 @@
+"""The held-out set: what the issue asks for, cut from whole scans, with exact poses."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bench import held_out
+from sim import EVALUATION_SEED
+from sim.motion import SWEEPS
+from tusrec import poses
+from tusrec.layouts import find_scans
+
+
+def test_the_set_has_rotation_scans_and_different_sweeps_and_seeds_for_evaluation() -> None:
+    protocols = [item.protocol for item in held_out.items()]
+    sweeps = [protocol for protocol in protocols if protocol in SWEEPS]
+    assert held_out.SEED >= EVALUATION_SEED
+    assert protocols.count("rotation") >= 12
+    assert len(sweeps) == len(set(sweeps)) >= 6
+    assert all(item.frames >= 400 for item in held_out.items())
+
+
+def test_it_is_read_as_any_data_set_and_made_once(tmp_path: Path) -> None:
+    scans = held_out.items(["rotation", "Par_S_PtD"], frames=3)
+    held_out.write_scan(tmp_path, scans[0])  # by a run that was stopped
+    first = modified(tmp_path)
+    held_out.make(tmp_path, scans)
+    made = modified(tmp_path)
+    assert first.items() <= made.items()
+    held_out.make(tmp_path, scans)
+    assert modified(tmp_path) == made
+
+    read = find_scans(tmp_path)
+    assert [source.key for source in read.scans] == ["sub900__RH_rotation", "sub901__RH_Par_S_PtD"]
+    for source, landmarks in zip(read.scans, (100, 20), strict=True):
+        with source.open() as scan:
+            assert scan.truth == "exact"
+            assert scan.frames.shape == (3, 480, 640)
+            assert len(scan.landmarks) == landmarks
+            motion = scan.true_motion()
+            assert motion is not None
+            steps = np.linalg.norm(poses.log(motion.T_previous_from_frame)[:, 3:], axis=1)
+            assert (steps < 5).all()
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}

@@ -1,0 +1,39 @@
+"""Export: a run's averaged weights become the file that estimators read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.learned import Learned
+from model.pose_net import PoseNet
+from model.weights import load_weights
+from training.checkpoint import Progress, begun, save
+from training.export import export, main, record
+from tusrec.errors import WeightsError
+
+
+def test_the_average_is_written_with_its_record(tmp_path: Path) -> None:
+    state = begun(PoseNet(), Progress("tusrec", 1, 50, 800, 3.0, "0/5", ["2025"], "a file"))
+    with torch.no_grad():
+        next(state.network.parameters()).add_(1.0)  # the average must be told from the network
+    save(tmp_path / "run" / "checkpoint.safetensors", state)
+    assert main([str(tmp_path / "run"), "--weights", str(tmp_path / "weights")]) == 0
+    weights, _ = load_weights("tusrec", tmp_path / "weights")
+    for name, value in state.average.module.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
+    assert Learned.from_weights(tmp_path / "weights").weights_sha256
+    assert "from a file, without the subjects of fold 0/5" in (
+        (tmp_path / "weights" / "manifest.json").read_text()
+    )
+
+
+def test_the_record_of_a_plain_run_is_short() -> None:
+    told = record(Progress("tusrec", 1, 50, 800, 3.0, data=["clips", "2025"]))
+    assert told == "train.py, 3 minutes, 50 steps, 800 pairs, seed 1, on clips, 2025"
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"checkpoint\.safetensors"):
+        export(tmp_path, tmp_path / "weights")
+    assert main([str(tmp_path)]) == 4

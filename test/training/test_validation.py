@@ -1,0 +1,154 @@
+"""Validation: the challenge's own scores of scans that are not trained on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from synthetic import write_clips
+
+from model.baseline import Baseline, build_network
+from model.interface import LocalMotions
+from model.learned import Learned
+from model.pose_net import PoseNet
+from pipeline.evaluation import evaluate_scan
+from training.clips import Clip
+from training.folds import Fold
+from training.sources import find_source
+from training.validation import (
+    Amount,
+    HeldOutSet,
+    estimator_of,
+    held_out_sets,
+    pair_lines,
+    report,
+    score_lines,
+    scored,
+)
+from tusrec.calibration import Calibration
+from tusrec.errors import InputError
+from tusrec.frames import Frames
+from tusrec.layouts import find_scans
+
+CPU = torch.device("cpu")
+SAMPLE = Path(__file__).parents[2] / "sample"
+WHOLE = Amount(4, 0)
+SCANS = {f"sub{n:03d}__RH_rotation": 6 for n in range(4)}
+MakeDataset = Callable[..., Path]
+
+
+class Learner:
+    """Keeps clips as they are."""
+
+    device = CPU
+    network: torch.nn.Module
+    clips_a_step = 1
+
+    def prepare(self, clip: Clip) -> Clip:
+        return clip
+
+    def loss(self, *_: object) -> tuple[torch.Tensor, int]:
+        raise NotImplementedError
+
+
+class Knowing:
+    """Answers with given motions."""
+
+    name, weights_sha256 = "knowing", ""
+
+    def __init__(self, T_previous_from_frame: NDArray[np.float64]) -> None:
+        self._motions = T_previous_from_frame
+
+    def estimate(
+        self, frames: Frames, calibration: Calibration, device: torch.device
+    ) -> LocalMotions:
+        return LocalMotions(self._motions, np.zeros((len(self._motions), 6, 6)))
+
+
+@pytest.fixture(scope="module")
+def sample() -> HeldOutSet:
+    (found,) = held_out_sets([], [SAMPLE], Fold(), WHOLE, Learner())
+    return found
+
+
+def test_a_whole_scan_is_held_against_the_truth_of_evaluate_py(sample: HeldOutSet) -> None:
+    (source,) = find_scans(SAMPLE).scans
+    expected = {entry.row: entry.measures() for entry in evaluate_scan(source, {})}
+    (scan,) = sample.scans
+    motions = scan.truth.motion.T_previous_from_frame
+    found = scored(sample.scans, Knowing(motions), CPU)
+    assert [entry.row for entry in found] == ["identity", "knowing", "knowing, better mirror"]
+    for entry, row in zip(found, ("identity", "truth", "truth"), strict=True):
+        for name, value in expected[row].items():
+            assert entry.measures()[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+    assert {entry.truth for entry in found} == {"exact"}
+
+
+def test_lines_and_report_tell_errors_and_scores_beside_identity(sample: HeldOutSet) -> None:
+    (scan,) = sample.scans
+    entries = scored([scan], Knowing(scan.truth.motion.T_previous_from_frame), CPU)
+    identity, knowing, mirror = score_lines("sample", entries)
+    assert (identity["row"], identity["final"], identity["scans"]) == ("identity", 0.0, 1)
+    assert knowing["final"] == mirror["final"] == pytest.approx(1.0)
+    assert identity["GPE"] > knowing["GPE"] == pytest.approx(0.0, abs=1e-6)
+    assert "knowing, better mirror" in report(sample, entries)
+
+
+def test_an_excerpt_has_its_own_landmarks_alone(sample: HeldOutSet) -> None:
+    (short,) = held_out_sets([], [SAMPLE], Fold(), Amount(1, 20), Learner())
+    (excerpt,), (whole,) = short.scans, sample.scans
+    assert len(excerpt.clip.frames) == 20
+    assert 0 < len(excerpt.landmarks) < len(whole.landmarks)
+    assert excerpt.landmarks[:, 0].max() < 20
+
+
+def test_a_fold_holds_out_whole_scans_of_data_sets_and_clips_of_folders(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    folders = [make_train_dataset(tmp_path / "set", SCANS), write_clips(tmp_path / "clips", 4)]
+    sources = [find_source(folder, tmp_path / "cache") for folder in folders]
+    scans, clips = held_out_sets(sources, [], Fold(1, 3), WHOLE, Learner())
+    assert [scan.key for scan in scans.scans] == ["sub001__RH_rotation"]
+    assert [scan.key for scan in clips.scans] == ["1"]
+    assert held_out_sets(sources, [], Fold(), WHOLE, Learner()) == []
+
+
+def test_no_more_than_the_amount_is_read_spread_over_all(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", SCANS)
+    (found,) = held_out_sets([], [folder], Fold(), Amount(2, 3), Learner())
+    assert [scan.key[:6] for scan in found.scans] == ["sub000", "sub003"]
+    assert {len(scan.clip.frames) for scan in found.scans} == {3}
+
+
+def test_what_is_trained_on_is_not_validated_on(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", SCANS)
+    source = find_source(folder, tmp_path / "cache")
+    for path in (folder, source.folder):
+        with pytest.raises(InputError, match="--data too"):
+            held_out_sets([source], [path], Fold(), WHOLE, Learner())
+
+
+def test_a_fold_without_anyone_is_named(tmp_path: Path) -> None:
+    source = find_source(write_clips(tmp_path / "clips", 2), tmp_path)
+    with pytest.raises(InputError, match="no scan that is held out"):
+        held_out_sets([source], [], Fold(4, 5), WHOLE, Learner())
+
+
+def test_each_network_is_measured_by_its_own_estimator() -> None:
+    assert isinstance(estimator_of(PoseNet()), Learned)
+    network = build_network()
+    frames = np.random.default_rng(0).integers(0, 256, (2, 480, 640)).astype(np.uint8)
+    calibration = Calibration(np.diag([0.229389, 0.220980, 1, 1]), np.eye(4))
+    estimator = estimator_of(network)
+    assert isinstance(estimator, Baseline)
+    found = estimator.estimate(frames, calibration, CPU).T_previous_from_frame[0, :3, 3]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(frames)[None] / 255)[0, 3:]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert list(pair_lines(HeldOutSet("none", []), network)) == []

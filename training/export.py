@@ -1,0 +1,65 @@
+"""The weights of a run, as the file that the estimators read.
+
+python -m training.export RUN [--weights FOLDER]
+
+Takes the averaged weights of RUN's checkpoint, and writes them and their line of the manifest.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model import baseline, pose_net
+from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
+from training.checkpoint import FILE, Progress, read_average, read_progress
+from tusrec.errors import TusrecError
+
+MODELS = {
+    "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
+    "baseline": (baseline.build_network, baseline.ARCHITECTURE),
+}
+log = logging.getLogger("training.export")
+
+
+def export(run: Path, folder: Path | None = None) -> Path:
+    """Write the weights of a run to `folder`; returns their file.
+
+    Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written.
+    """
+    path = run / FILE
+    progress, weights = read_progress(path), read_average(path)
+    build, architecture = MODELS[progress.model]
+    check_weights(build(), weights, str(path))
+    return write_weights(progress.model, weights, architecture, record(progress), folder)
+
+
+def record(progress: Progress) -> str:
+    """A training record in words, for the manifest."""
+    words = [
+        f"train.py, {progress.minutes:.0f} minutes, {progress.step} steps, {progress.pairs} pairs",
+        f"seed {progress.seed}, on {', '.join(progress.data) or 'clips'}",
+    ]
+    words += [f"from {progress.origin}"] if progress.origin else []
+    words += [f"without the subjects of fold {progress.fold}"] if progress.fold else []
+    return ", ".join(words)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 written, 2 no place for them, 4 no usable checkpoint."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    command = argparse.ArgumentParser(prog="training.export", description=__doc__)
+    command.add_argument("run", type=Path, help="a folder that train.py wrote as --output")
+    command.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, metavar="FOLDER")
+    options = command.parse_args(arguments)
+    try:
+        log.info("wrote %s", export(options.run, options.weights))
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

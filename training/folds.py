@@ -1,0 +1,33 @@
+"""Folds: which subjects are held out, the same in every process and every run."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Fold `number` of `count`; without a number nobody is held out.
+
+    A subject's number decides, whatever the data set: 000 of 2024 and 000 of 2025 may be one
+    person, and are held out together.
+    """
+
+    number: int | None = None
+    count: int = 5
+
+    def holds_out(self, subject: str) -> bool:
+        """Whether a subject (`sub012`) or a simulated clip (`1_000012`) is kept from training."""
+        return self.number is not None and subject_number(subject) % self.count == self.number
+
+    def __str__(self) -> str:
+        return "" if self.number is None else f"{self.number}/{self.count}"
+
+
+def subject_number(subject: str) -> int:
+    """The last number in a name; of a name without one, a number that its letters decide."""
+    numbers = re.findall(r"\d+", subject)
+    if numbers:
+        return int(numbers[-1])
+    # Not hash(), which differs from process to process.
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8])

@@ -1,0 +1,59 @@
+"""The log of a run: one line of JSON for each thing that was measured."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training.checkpoint import Progress
+from tusrec.errors import OutputError
+from tusrec.files import write_bytes
+
+FILE = "log.jsonl"
+log = logging.getLogger(__name__)
+
+
+def write(folder: Path, progress: Progress, values: dict[str, Any]) -> None:
+    """Add one line, to the log and to stderr; NaN becomes null. Raises OutputError."""
+    state = {"step": progress.step, "pairs": progress.pairs, "minutes": progress.minutes}
+    line = json.dumps({name: _plain(value) for name, value in (state | values).items()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / FILE).open("a", encoding="utf-8") as stream:
+            stream.write(f"{line}\n")
+    except OSError as error:
+        raise OutputError(
+            f"{folder / FILE}: cannot write the log ({error.strerror}); free the disk, mend its "
+            "permissions, or choose another --output"
+        ) from error
+    log.info(line)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All lines of a log but one that was cut short; none where there is no log."""
+    path = folder / FILE
+    return list(_whole(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Drop lines after `step`, which a run that was killed will write again."""
+    lines = read(folder)
+    kept = [json.dumps(line) for line in lines if line["step"] <= step]
+    if lines:
+        write_bytes(folder / FILE, "".join(f"{line}\n" for line in kept).encode())
+
+
+def _whole(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | int):
+        return value
+    return round(float(value), 4) if math.isfinite(value) else None

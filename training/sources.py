@@ -1,0 +1,89 @@
+"""What training reads: folders of clips, and tracked data sets that are cut into clips first."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from training.clips import Clip
+from training.folds import Fold
+from training.mixture import Mixture
+from training.tracked import subject_of, write_tracked_clips
+from tusrec.errors import InputError
+
+CLIPS = "*.safetensors"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Clips of one kind.
+
+    folder: holds the clips, or a folder for each subject. dataset: what they were cut from, if so.
+    """
+
+    name: str
+    folder: Path
+    dataset: Path | None = None
+
+    def clips(self) -> list[Path]:
+        """All clips there are by now, in order of their names."""
+        return sorted([*self.folder.glob(CLIPS), *self.folder.glob(f"*/{CLIPS}")])
+
+    def subject(self, clip: Path) -> str:
+        """Whose clip it is: its folder's name, or what its own says where it is in none."""
+        return subject_of(clip.stem) if clip.parent == self.folder else clip.parent.name
+
+    def kept(self, fold: Fold) -> list[Path]:
+        """Clips to train on. Raises InputError if there is none."""
+        found = [clip for clip in self.clips() if not fold.holds_out(self.subject(clip))]
+        if not found:
+            raise InputError(
+                f"{self.folder}: found no clips to train on{_beside(fold)}; "
+                f"run `python -m training.simulated {self.folder}`"
+            )
+        return found
+
+    def held_out(self, fold: Fold) -> list[Path]:
+        """Clips that are not trained on."""
+        return [clip for clip in self.clips() if fold.holds_out(self.subject(clip))]
+
+
+def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Source:
+    """A folder of clips as it is; a data set by its clips in `cache`, cut now if they are not.
+
+    share: (which, of how many) processes divide the cutting among themselves.
+    Raises InputError if `path` is neither.
+    """
+    name = path.resolve().name
+    if holds_clips(path):
+        return Source(name, path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # of sets named alike
+    source = Source(name, cache / f"{name}_{place}", path)
+    write_tracked_clips(path, source.folder, share)
+    return source
+
+
+def holds_clips(path: Path) -> bool:
+    """Whether a folder, or a subject's folder in it, has clips; InputError if it is not there."""
+    if not path.exists():
+        raise InputError(
+            f"{path}: found nothing, expected clips or a data set in the challenge's layout; "
+            f"run `python -m training.simulated {path}` or unpack the data there"
+        )
+    return any(path.glob(CLIPS)) or any(path.glob(f"*/{CLIPS}"))
+
+
+def mixture_of(
+    sources: Sequence[Source], fold: Fold, prepare: Callable[[Clip], Any], capacity: int
+) -> Mixture:
+    """Draws from sources in turn, without the subjects that a fold holds out.
+
+    Raises InputError if nothing is left of one.
+    """
+    return Mixture([partial(source.kept, fold) for source in sources], prepare, capacity)
+
+
+def _beside(fold: Fold) -> str:
+    return f" outside fold {fold}" if str(fold) else ""

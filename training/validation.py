@@ -1,0 +1,190 @@
+"""How a network does on subjects that it is not trained on, by the challenge's own measures."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model.baseline import ARCHITECTURE, Baseline
+from model.interface import Estimator
+from model.learned import Learned
+from model.pose_net import PoseNet
+from model.weights import write_weights
+from pipeline.evaluation import Entry
+from pipeline.prediction import predict_motion
+from pipeline.tables import json_report, text_report
+from training.clips import Clip, read_clip
+from training.folds import Fold
+from training.learner import Learner
+from training.measure import held_out
+from training.sources import Source, holds_clips
+from training.tracked import REAL_SEED, excerpt, subject_of
+from tusrec import poses
+from tusrec.calibration import from_spacing
+from tusrec.comparison import Truth, better_mirror, compare
+from tusrec.errors import InputError
+from tusrec.layouts import find_scans
+from tusrec.metrics import Geometry, Motion, identity
+from tusrec.scans import TRACKED, ScanSource
+
+T = TypeVar("T")
+INTERVALS = (1, 4)
+CLIPS_A_SCAN = 3  # a clip is so much shorter than a scan
+SCORES = ("final", "global", "local", "pixel", "landmark", "GPE", "GLE", "LPE", "LLE")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is measured: scans of each set, and frames of each, 0 for all of them."""
+
+    scans: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Frames of one scan that is not trained on, from its first.
+
+    landmarks: (L, 3) as in `tusrec.scans.Scan`. prepared: what the learner keeps of the clip.
+    """
+
+    key: str
+    clip: Clip
+    landmarks: NDArray[np.integer]
+    truth_kind: str
+    prepared: Any
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What predictions are held against."""
+        T_first_from_frame = self.clip.T_first_from_frame
+        local = poses.inverse(T_first_from_frame[:-1]) @ T_first_from_frame[1:]
+        scale = from_spacing(*self.clip.spacing).scale
+        _, height, width = self.clip.frames.shape
+        geometry = Geometry(scale, height, width, self.landmarks)
+        return Truth(Motion(T_first_from_frame[1:], local), geometry)
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Held-out scans of one source."""
+
+    name: str
+    scans: list[HeldOut]
+
+
+def held_out_sets(
+    training: Sequence[Source],
+    others: Sequence[Path],
+    fold: Fold,
+    amount: Amount,
+    learner: Learner,
+) -> list[HeldOutSet]:
+    """What a fold holds out of the sources of training, and other folders or data sets whole.
+
+    Raises InputError for another folder that is trained on, and where nothing is held out.
+    """
+    trained = {place.resolve() for s in training for place in (s.folder, s.dataset) if place}
+    for path in others:
+        if path.resolve() in trained:
+            raise InputError(f"--validate {path}: found it in --data too, expected unseen scans")
+    sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
+    return sets + [_of_folder(path, amount, learner) for path in others]
+
+
+def _of_source(source: Source, fold: Fold, amount: Amount, learner: Learner) -> HeldOutSet:
+    if source.dataset is None:
+        return _of_clips(source.name, source.held_out(fold), amount, learner)
+    scans = find_scans(source.dataset).scans
+    unseen = [scan for scan in scans if fold.holds_out(subject_of(scan.key))]
+    return _of_scans(source.name, unseen, amount, learner)
+
+
+def _of_folder(path: Path, amount: Amount, learner: Learner) -> HeldOutSet:
+    if holds_clips(path):
+        return _of_clips(path.name, Source(path.name, path).clips(), amount, learner)
+    return _of_scans(path.name, find_scans(path).scans, amount, learner)
+
+
+def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner) -> HeldOutSet:
+    no_landmarks = np.empty((0, 3), np.int64)
+    scans = []
+    for path in _spread(paths, CLIPS_A_SCAN * amount.scans, name):
+        clip = read_clip(path)
+        kind = TRACKED if clip.seed[0] == REAL_SEED else "exact"
+        scans.append(HeldOut(path.stem, clip, no_landmarks, kind, learner.prepare(clip)))
+    return HeldOutSet(name, scans)
+
+
+def _of_scans(
+    name: str, sources: Sequence[ScanSource], amount: Amount, learner: Learner
+) -> HeldOutSet:
+    scans = []
+    for source in _spread(sources, amount.scans, name):
+        with source.open() as scan:
+            clip = excerpt(scan, 0, amount.frames or scan.frames.shape[0])
+            shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
+            scans.append(HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip)))
+    return HeldOutSet(name, scans)
+
+
+def _spread(found: Sequence[T], count: int, name: str) -> list[T]:
+    """At most `count` of what was found, from its first to its last."""
+    if not found:
+        raise InputError(f"{name}: found no scan that is held out; choose another --fold")
+    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
+    return [found[number] for number in chosen]
+
+
+def estimator_of(network: nn.Module) -> Estimator:
+    """The estimator that goes with a network."""
+    if isinstance(network, PoseNet):
+        return Learned(network)
+    with tempfile.TemporaryDirectory() as folder:  # the baseline's estimator reads files alone
+        write_weights(Baseline.name, network.state_dict(), ARCHITECTURE, "", Path(folder))
+        return Baseline(Path(folder))
+
+
+def scored(scans: Sequence[HeldOut], estimator: Estimator, device: torch.device) -> list[Entry]:
+    """Entries of each scan: identity, the estimator, and the better of its two mirrors."""
+    entries = []
+    for scan in scans:
+        frames, calibration = scan.clip.frames, from_spacing(*scan.clip.spacing)
+        predicted = predict_motion(estimator, frames, calibration, device).motion
+        rows = {
+            "identity": identity(len(frames)),
+            estimator.name: predicted,
+            f"{estimator.name}, better mirror": better_mirror(predicted, scan.truth),
+        }
+        entries += [
+            Entry(row, scan.key, scan.truth_kind, compare(motion, scan.truth))
+            for row, motion in rows.items()
+        ]
+    return entries
+
+
+def pair_lines(held: HeldOutSet, network: nn.Module) -> Iterator[dict[str, Any]]:
+    """Log lines of the pose network's pairs at INTERVALS, sign left open; none of another's."""
+    if isinstance(network, PoseNet):
+        clips = [scan.prepared for scan in held.scans]
+        for interval, found in held_out(network, clips, INTERVALS).items():
+            yield {"held_out": held.name, "interval": interval, **found}
+
+
+def score_lines(name: str, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """Log lines of each row's mean errors and scores."""
+    for row, found in json_report(entries)["rows"].items():
+        means = {measure: found[measure]["mean"] for measure in SCORES}
+        yield {"scored": name, "row": row, "scans": found["scans"], **means}
+
+
+def report(held: HeldOutSet, entries: Sequence[Entry]) -> str:
+    """The scores as people read them."""
+    return f"{held.name}, held out, {len(held.scans)} scans\n{text_report(entries)}"
