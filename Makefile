@@ -11,14 +11,15 @@ SOURCES := predict.py predict_ddfs.py evaluate.py reconstruct.py simulate.py tra
 # Two torch processes that spin on the same cores run ten times slower than they need.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint bench convert-baseline clean \
+.PHONY: demo test lint bench score train finetune convert-baseline clean \
 	image judge faults submission sbom licences lock image-lint
 
 demo: $(READY)  ## predict the sample scan, print its errors and scores, write its report and volume
-	$(PY) predict.py --input sample --output out/demo/classical --overwrite --report
-	$(PY) evaluate.py --truth sample --pred out/demo/classical --mirror --json out/demo/evaluation.json
-	$(PY) reconstruct.py --input sample --pred out/demo/classical --output out/demo/volume --lit --fill-holes 4
-	@echo 'look at out/demo/classical/report.html in a browser, out/demo/volume in 3D Slicer'
+	$(PY) predict.py --input sample --output out/demo/tusrec --overwrite --report
+	$(PY) predict.py --input sample --output out/demo/classical --model classical --overwrite
+	$(PY) evaluate.py --truth sample --pred out/demo/tusrec out/demo/classical --mirror --json out/demo/evaluation.json
+	$(PY) reconstruct.py --input sample --pred out/demo/tusrec --output out/demo/volume --lit --fill-holes 4
+	@echo 'look at out/demo/tusrec/report.html in a browser, out/demo/volume in 3D Slicer'
 
 test: $(READY)  ## all tests
 	$(PY) -m pytest
@@ -33,6 +34,30 @@ bench: $(READY)  ## time and memory as ratios within one run; the simulator agai
 	$(PY) -m bench.simulator
 	$(PY) -m bench.volume
 	$(PY) -m bench.report
+	$(PY) -m bench.pose_model
+
+score: $(READY)  ## errors and scores of all models: make score [CHECKPOINT=FILE] [BASELINE=FILE]
+	mkdir -p out
+	$(PY) -m bench.score --json out/score.json $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
+		$(if $(BASELINE),--baseline-checkpoint $(BASELINE))
+
+CLIPS ?= .cache/clips
+CLIPS_EACH ?= 5000
+MINUTES ?= 600
+TUNING_MINUTES ?= 240
+
+train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; the same command goes on
+	$(PY) -m training.simulated $(CLIPS)/usual --seed 1 --usual --length 32 --count $(CLIPS_EACH) & usual=$$!; \
+	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 20 --count $(CLIPS_EACH) && wait $$usual
+	$(PY) train.py --data $(CLIPS)/usual $(CLIPS)/wide --rate 2e-3 --keep 4000 --minutes $(MINUTES) \
+		--validate-minutes 1e9 --output out/train
+	$(PY) -m training.export out/train --weights out/train/weights
+
+finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]
+	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0]' >&2; exit 2; }
+	$(PY) train.py --data $(DATA) --fold $(or $(FOLD),0) --from weights/tusrec.safetensors \
+		--minutes $(TUNING_MINUTES) --cache out/clips --output out/finetune
+	$(PY) -m training.export out/finetune --weights out/finetune/weights
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }

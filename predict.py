@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     dataset = find_scans(options.input, input_options(options))
     sources = chosen(dataset.scans, options.scan)
     require_writable(options.output)
-    load_estimator(options.model)
+    load_estimator(options.model, options.weights)
     device = describe_device(choose_device(options.device, rank.local_index))
     log.info("%s: %d scans, %s layout", options.input, len(sources), dataset.layout)
     log.info("model %s on %s", options.model, device)
@@ -107,6 +107,7 @@ def settings_of(options: argparse.Namespace, rank: Rank) -> Settings:
     return Settings(
         output=options.output,
         model=options.model,
+        weights=options.weights,
         device=options.device,
         device_index=rank.local_index,
         ddf=options.ddf,
@@ -149,6 +150,12 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         choices=sorted(ESTIMATORS),
         default=DEFAULT_MODEL,
         help="the estimator (default: %(default)s)",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of other weights and their manifest, as `python -m training.export` writes it",
     )
     command.add_argument(
         "--device",

@@ -2,9 +2,10 @@
 
 A rigid motion shifts cells within the picture by (tx - wz y, ty + wz x) and across it by
 tz + wx y - wy x. Weighted least squares on the cells' shifts gives the first three numbers. Of the
-motion across only its size shows, |tz + wx y - wy x|; its square is a quadratic form of rank one
-in the three numbers, whose least squares fit tells which cells move to which side, and with these
-sides the numbers follow as the first three did. All is in canvas units (`Canvas.units`).
+motion across only its size shows, |tz + wx y - wy x|: which cells move to which side is found from
+several starts, among them the axes of its square, a quadratic form of rank one in the three
+numbers; with these sides the numbers follow as the first three did. All is in canvas units
+(`Canvas.units`).
 """
 
 import torch
@@ -48,7 +49,7 @@ def fit_across(sizes: Tensor, weights: Tensor, places: Tensor) -> tuple[Tensor, 
 
     sizes, weights: (B, C) of how far each cell moved across the picture. places: (B, C, 2).
     """
-    basis = basis_across(places)
+    basis = basis_across(places).expand(len(sizes), -1, -1)
     with torch.no_grad():
         side = sides(basis, sizes, weights)
     return weighted_fit(basis, side * sizes, weights)
@@ -57,9 +58,23 @@ def fit_across(sizes: Tensor, weights: Tensor, places: Tensor) -> tuple[Tensor, 
 def sides(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
     """To which side each cell moved, -1 or 1 (B, C), up to one sign for all of a pair.
 
-    basis: (B, C, 3). The form's largest eigenvector is the plane, then a few rounds of least
-    squares with the sides of the round before.
+    basis: (B, C, 3). From several planes to start with, each is fitted in turn to the sides that
+    the one before tells; the one that fits the sizes best in the end is believed.
     """
+    starts = _starts(basis, sizes, weights)
+    count = starts.shape[1]
+    basis, sizes, weights = (t.repeat_interleave(count, 0) for t in (basis, sizes, weights))
+    plane = starts.flatten(0, 1)
+    for _ in range(ROUNDS):
+        plane, _ = weighted_fit(basis, _sign(basis, plane) * sizes, weights)
+    side = _sign(basis, plane)
+    misfit = weights * ((basis @ plane[..., None])[..., 0] - side * sizes).square()
+    best = misfit.sum(dim=1).reshape(-1, count).argmin(dim=1)
+    return side.reshape(len(best), count, -1)[torch.arange(len(best), device=best.device), best]
+
+
+def _starts(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
+    """Planes (B, S, 3): each freedom alone, and the axes of the quadratic form of the squares."""
     rows, columns = torch.triu_indices(3, 3, device=sizes.device)
     products = basis[..., rows] * basis[..., columns] * torch.where(rows == columns, 1.0, 2.0)
     trust = weights / (4 * sizes.square() + 1 / (weights + RIDGE))
@@ -67,11 +82,8 @@ def sides(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
     form = torch.zeros(len(sizes), 3, 3, device=sizes.device)
     form[:, rows, columns] = values
     form[:, columns, rows] = values
-    plane = torch.linalg.eigh(form).eigenvectors[..., -1]
-    for _ in range(ROUNDS):
-        side = _sign(basis, plane)
-        plane, _ = weighted_fit(basis, side * sizes, weights)
-    return _sign(basis, plane)
+    axes = torch.linalg.eigh(form).eigenvectors.mT
+    return torch.cat([torch.eye(3, device=sizes.device).expand_as(axes), axes], dim=1)
 
 
 def weighted_fit(basis: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

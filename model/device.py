@@ -79,6 +79,19 @@ def repeatable_float32() -> AbstractContextManager[None]:
     return flags
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it, float32 where it would only imitate it."""
+    if device.type == "cuda":
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
+    known = torch.cpu.get_capabilities()
+    native = any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
 class Batches:
     """A batch size that halves for good when memory runs out."""
 

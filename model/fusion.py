@@ -1,44 +1,46 @@
-"""Motions measured over several intervals, made into one motion per step."""
+"""Motions measured over several intervals, made into one motion per step.
+
+The places along the scan are solved together (a chain of frames, each tied to those at most the
+longest interval away), so that the cost is linear in the frames. Golub and Van Loan, Matrix
+Computations, 4.3 (banded Cholesky); Takahashi et al., 8th PICA conference, 1973 (those entries of
+the inverse that lie in the band).
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 Array = NDArray[np.float64]
+Motions = Mapping[int, tuple[Array, Array]]
+
+ROUNDS = 3  # in which pairs that disagree lose weight
+OUTLIER_SD = 3.0  # beyond which a pair pulls no harder: Huber's function of all three numbers
 
 
 def fuse_intervals(
-    motions: Mapping[int, tuple[Array, Array]], steps: int, prior_sd: Array, pair_sd: Array
+    motions: Motions, steps: int, prior_sd: Array, pair_sd: Array
 ) -> tuple[Array, Array]:
-    """Least-squares steps (S, 3) and their covariance (S, 3, 3).
+    """Robust least-squares steps (S, 3) and their covariance (S, 3, 3).
 
     motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)) from frame i to i+k;
     small motions add up, so that one over k is the sum of k steps. prior_sd: (3,) of a step about
     zero. pair_sd: (3,) of what is wrong with a pair whatever its interval (persistence of the
     image, tissue that is dragged along); it makes long intervals count, over which it is small
-    beside the motion. Each step is solved with those at most the longest interval away, which all
-    but decides it.
+    beside the motion.
     """
-    reach = max(motions) - 1
-    width = 2 * reach + 1
-    normal = np.zeros((steps, width, width, 3, 3))
-    vector = np.zeros((steps, width, 3))
-    for slot in range(width):
-        normal[:, slot, slot] += np.diag(prior_sd**-2.0)
-    for interval, (motion, precision) in motions.items():
-        information = _lowered(precision, pair_sd)
-        for first in range(width - interval + 1):
-            centres, pairs = _matching(first - reach, len(motion), steps)
-            block = slice(first, first + interval)
-            normal[centres, block, block] += information[pairs, None, None]
-            weighted = np.einsum("nij,nj->ni", information[pairs], motion[pairs])
-            vector[centres, block] += weighted[:, None]
-    flat = normal.transpose(0, 1, 3, 2, 4).reshape(steps, 3 * width, 3 * width)
-    covariance = np.asarray(np.linalg.inv(flat), np.float64)
-    solved: Array = np.einsum("nij,nj->ni", covariance, vector.reshape(steps, -1))
-    middle = slice(3 * reach, 3 * reach + 3)
-    return solved[:, middle], covariance[:, middle, middle]
+    pairs = {k: (motion, _lowered(known, pair_sd)) for k, (motion, known) in motions.items()}
+    solved, factor = _solve(pairs, steps, prior_sd)
+    for _ in range(ROUNDS - 1):
+        solved, factor = _solve(_without_outliers(pairs, solved), steps, prior_sd)
+    return solved, _step_covariance(factor)
+
+
+def sums_of_steps(steps: Array, interval: int) -> Array:
+    """Motion (S-k+1, 3) over every `interval` k successive steps (S, 3)."""
+    places = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
+    return np.asarray(places[interval:] - places[: len(places) - interval])
 
 
 def _lowered(information: Array, pair_sd: Array) -> Array:
@@ -46,8 +48,72 @@ def _lowered(information: Array, pair_sd: Array) -> Array:
     return np.asarray(information @ np.linalg.inv(np.eye(3) + np.diag(pair_sd**2) @ information))
 
 
-def _matching(offset: int, pairs: int, steps: int) -> tuple[slice, slice]:
-    """Steps whose window has a pair `offset` from its centre, and those pairs."""
-    low, high = max(0, -offset), min(steps, pairs - offset)
-    high = max(high, low)
-    return slice(low, high), slice(low + offset, high + offset)
+def _without_outliers(pairs: Motions, steps: Array) -> Motions:
+    weighted = {}
+    for interval, (motion, information) in pairs.items():
+        error = motion - sums_of_steps(steps, interval)
+        off = np.sqrt(np.einsum("ni,nij,nj->n", error, information, error).clip(0.0))
+        weight = np.minimum(1.0, OUTLIER_SD / np.maximum(off, 1e-9))
+        weighted[interval] = (motion, weight[:, None, None] * information)
+    return weighted
+
+
+def _solve(pairs: Motions, steps: int, prior_sd: Array) -> tuple[Array, Array]:
+    """Steps (S, 3) and the banded Cholesky factor (3K+3, 3S) of the places' information."""
+    band, vector = _normal_equations(pairs, steps, np.diag(prior_sd**-2.0))
+    factor = cholesky_banded(band, lower=True, check_finite=False)
+    places = cho_solve_banded((factor, True), vector, check_finite=False).reshape(steps, 3)
+    return np.diff(places, axis=0, prepend=0.0), factor
+
+
+def _normal_equations(pairs: Motions, steps: int, prior: Array) -> tuple[Array, Array]:
+    """Information of the places of frames 1..S, its lower band (3K+3, 3S), and vector (3S,).
+
+    Row d of the band's column c is the entry (c + d, c). Frame 0 is the origin.
+    """
+    own, vector = np.zeros((steps + 1, 3, 3)), np.zeros((steps + 1, 3))
+    band = np.zeros((3 * max(pairs) + 3, 3 * (steps + 1)))
+    for interval, (motion, measured) in pairs.items():
+        count = len(motion)
+        weighted = np.einsum("nij,nj->ni", measured, motion)
+        vector[interval:] += weighted
+        vector[:count] -= weighted
+        information = measured + prior if interval == 1 else measured
+        own[interval:] += information
+        own[:count] += information
+        for row, column in np.ndindex(3, 3):
+            place = 3 * interval + row - column
+            band[place, column : 3 * count : 3] -= information[:, row, column]
+    for row, column in zip(*np.tril_indices(3), strict=True):
+        band[row - column, column::3] += own[:, row, column]
+    return band[:, 3:], vector[1:].ravel()
+
+
+def _step_covariance(factor: Array) -> Array:
+    """Covariance (S, 3, 3) of each step from the factor (3K+3, 3S) of the places' information.
+
+    From the last frame to the first, that of frame i follows from `later`, the covariance of the
+    K frames after it.
+    """
+    diagonal, below = _blocks(factor)
+    later = np.zeros((below.shape[1], below.shape[1]))
+    covariance = np.zeros_like(diagonal)
+    for frame in range(len(diagonal) - 1, -1, -1):
+        cross = -below[frame].T @ later
+        own = diagonal[frame] - cross @ below[frame]
+        if frame + 1 < len(diagonal):
+            covariance[frame + 1] = own + later[:3, :3] - cross[:, :3] - cross[:, :3].T
+        later[3:, 3:] = later[:-3, :-3].copy()
+        later[:3, :3], later[:3, 3:], later[3:, :3] = own, cross[:, :-3], cross[:, :-3].T
+    covariance[0] = later[:3, :3]
+    return covariance
+
+
+def _blocks(factor: Array) -> tuple[Array, Array]:
+    """D^-1 (S, 3, 3) and the K blocks of L below it (S, 3K, 3) of information = L D L'."""
+    height = len(factor)
+    columns = np.zeros((factor.shape[1] // 3, height, 3))
+    for column in range(3):
+        columns[:, column:, column] = factor[: height - column, column::3].T
+    inverse = np.linalg.inv(columns[:, :3])
+    return inverse.swapaxes(1, 2) @ inverse, columns[:, 3:] @ inverse

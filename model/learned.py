@@ -18,7 +18,7 @@ from torch import Tensor
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
 from model.decorrelation import Planes
-from model.device import Batches
+from model.device import Batches, fast_precision
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
 from model.pose_net import FREEDOMS, STEP, Encoded, PoseNet, block_shifts
@@ -58,7 +58,7 @@ class Learned:
         self,
         network: PoseNet,
         weights_sha256: str = "",
-        precision: torch.dtype = torch.bfloat16,
+        precision: torch.dtype | None = None,
     ) -> None:
         self.weights_sha256 = weights_sha256
         self._precision = precision
@@ -106,8 +106,9 @@ class Learned:
         """As `pairs`, of `count` frames whose canvases levels(start, stop) gives."""
         self._network.to(device)
         told = torch.from_numpy(canvas.description()).to(device)
-        reduced = self._precision != torch.float32
-        with torch.inference_mode(), torch.autocast(device.type, self._precision, enabled=reduced):
+        precision = self._precision or fast_precision(device)
+        reduced = precision != torch.float32
+        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
             scan = self._scan_summary(levels, count)
             parts = self._sweep(levels, count, _Told(scan, told))
         units = canvas.units()

@@ -1,9 +1,8 @@
 """The sign of elevational motion, which two frames do not show.
 
-They look the same under a motion and its mirror image. What is assumed instead is that motion goes
-on as it did, and where that says nothing, that the centre of the image moves towards +z. Turning
-points are not found. (The distance over two steps, |z1 + z2| or |z1 - z2|, was tried for that: on
-real scans the error of the distances hides the difference.)
+They look the same under a motion and its mirror image. Motions over several intervals must add up,
+though, and a hand moves smoothly but for its tremor: this settles all signs of a scan but one
+(`turning`). For that one it is assumed that the centre of the image moves towards +z on the whole.
 """
 
 from collections.abc import Mapping
@@ -12,46 +11,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.decorrelation import Planes
+from model.fusion import fuse_intervals, sums_of_steps
+from model.saturation import Saturation
+from model.turning import Seen, find_signs
 
 Array = NDArray[np.float64]
+Motions = dict[int, tuple[Array, Array]]
 
-FORWARD = 0.25  # weight of a step towards +z against one of perfect continuity
+# The longest interval looked at, and the share that all intervals have in the size of a step.
+PASSES = ((3, 0.0), (64, 0.0), (64, 0.5))
+PRIOR_SD = np.full(3, 0.5)  # mm, of a step,
+PAIR_SD = np.full(3, 0.03)  # and of what is wrong with a pair whatever its interval
+LEAST_MOMENTS = np.diag([0.0, 1.0, 1.0])  # mm^2: no image counts as smaller than that
+UNKNOWN_INFORMATION = 0.1 * np.eye(3)  # 1/mm^2, of what has not been measured
 
 
-def choose_signs(planes: Mapping[int, Planes], moments: Array) -> dict[int, tuple[Array, Array]]:
+def choose_signs(planes: Mapping[int, Planes], moments: Array) -> Motions:
     """Interval -> (signed coefficients (n, 3), information (n, 3, 3)).
 
-    moments: (3, 3) mean over the image of (1, x, y)' (1, x, y), so that p' moments q is how alike
-    planes p and q move it. The signs of the steps maximise the sum of the likeness of neighbours
-    and of FORWARD times the share of +z in each. Longer intervals take the sign of the sum of their
-    steps.
+    moments: (3, 3) mean over the image of (1, x, y)' (1, x, y), so that p' moments p is the mean
+    square of plane p over it. Interval 1 must be there. Motions too long to be seen in full are
+    made as long as their steps say, and lose information (`Saturation`).
     """
-    steps = planes[1].coefficients
-    size = np.sqrt(np.einsum("ni,ij,nj->n", steps, moments, steps)) + 1e-9
-    unit = steps / size[:, None]
-    alike = np.einsum("ni,ij,nj->n", unit[:-1], moments, unit[1:])
-    signed = _best_signs(alike, FORWARD * unit[:, 0])[:, None] * steps
-    return {k: (_align(p, signed, k), p.information) for k, p in planes.items()}
+    root = np.linalg.cholesky(moments + LEAST_MOMENTS)
+    inverse = np.linalg.inv(root)
+    motion = {k: p.coefficients @ root for k, p in planes.items()}
+    information = {k: inverse @ p.information @ inverse.T for k, p in planes.items()}
+    forward = planes[1].coefficients[:, 0]
+    settled = _settled(motion, information, forward)
+    return {k: (m @ inverse, root @ known @ root.T) for k, (m, known) in settled.items()}
 
 
-def _best_signs(alike: Array, forward: Array) -> Array:
-    """Signs s (S,) that maximise sum s_i s_(i+1) alike_i + sum s_i forward_i (Viterbi, 1967)."""
-    signs = np.array([-1.0, 1.0])
-    gain = signs * forward[0]
-    came_from = np.zeros((len(forward), 2), dtype=int)
-    for step in range(1, len(forward)):
-        total = gain[:, None] + alike[step - 1] * np.outer(signs, signs)  # (before, now)
-        came_from[step] = total.argmax(axis=0)
-        gain = total.max(axis=0) + signs * forward[step]
-    path = [int(gain.argmax())]
-    for step in range(len(forward) - 1, 0, -1):
-        path.append(int(came_from[step, path[-1]]))
-    return signs[path[::-1]]
+def _settled(motion: dict[int, Array], information: dict[int, Array], forward: Array) -> Motions:
+    """Signed motions (n, 3) mm in full and their information, by interval."""
+    seen = {k: Seen(m, _variance(information[k])) for k, m in motion.items()}
+    steps, saturation = motion[1], Saturation.none()
+    size = steps
+    for longest, share in PASSES:
+        used = {k: pairs for k, pairs in seen.items() if k <= longest}
+        doubted = Seen((1 - share) * steps + share * size, seen[1].variance)
+        signs = find_signs(used, doubted, saturation, forward)
+        if signs @ forward < 0:
+            signs = -signs
+        steps, forward = signs[:, None] * steps, signs * forward
+        saturation = Saturation.measure(motion, steps)
+        pairs = _in_full(motion, information, steps, steps, saturation)
+        size = fuse_intervals(pairs, len(steps), PRIOR_SD, PAIR_SD)[0]
+    return _in_full(motion, information, steps, size, saturation)
 
 
-def _align(planes: Planes, steps: Array, interval: int) -> Array:
-    """Coefficients (n, 3) with the sign that agrees with the sum of the steps."""
-    total = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
-    expected = total[interval:] - total[:-interval]
-    agreement = np.einsum("ni,nij,nj->n", planes.coefficients, planes.information, expected)
-    return planes.coefficients * np.where(agreement < 0, -1.0, 1.0)[:, None]
+def _in_full(
+    motion: dict[int, Array],
+    information: dict[int, Array],
+    steps: Array,
+    expected: Array,
+    saturation: Saturation,
+) -> Motions:
+    longer = {
+        k: saturation.undone(m, information[k], sums_of_steps(expected, k))
+        for k, m in motion.items()
+        if k > 1
+    }
+    return {1: (steps, information[1]), **longer}
+
+
+def _variance(information: Array) -> Array:
+    """Mean variance (n,) of three numbers from their information (n, 3, 3)."""
+    covariance = np.linalg.inv(information + UNKNOWN_INFORMATION)
+    return np.asarray(np.trace(covariance, axis1=1, axis2=2) / 3)

@@ -45,6 +45,7 @@ class Settings:
 
     output: Path
     model: str
+    weights: Path | None = None
     device: str = "auto"
     device_index: int = 0
     ddf: str = "landmarks"
@@ -86,7 +87,7 @@ def predict_all(sources: list[ScanSource], settings: Settings, jobs: int) -> Ite
 def predict_one(source: ScanSource, settings: Settings) -> Outcome:
     """Predict a scan and write its file, or keep the finished one that is there."""
     try:
-        estimator = load_estimator(settings.model)
+        estimator = load_estimator(settings.model, settings.weights)
         return _kept(source.key, estimator, settings) or _predict(source, estimator, settings)
     except TusrecError as error:
         return _failed(source.key, str(error), error.exit_code)

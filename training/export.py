@@ -1,8 +1,9 @@
 """The weights of a run, as the file that the estimators read.
 
-python -m training.export RUN [--weights FOLDER]
+python -m training.export RUN [--weights FOLDER] [--calibrate CLIPS]
 
-Takes the averaged weights of RUN's checkpoint, and writes them and their line of the manifest.
+Takes the averaged weights of RUN's checkpoint, and writes them and their line of the manifest. With
+--calibrate, the pose network's uncertainty is set by clips that it was not trained on.
 """
 
 import argparse
@@ -13,7 +14,12 @@ from pathlib import Path
 
 from model import baseline, pose_net
 from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
+from training.calibration import calibrated
 from training.checkpoint import FILE, Progress, read_average, read_progress
+from training.clips import read_training_clip
+from training.folds import Fold
+from training.pose_learner import prepare
+from training.sources import Source
 from tusrec.errors import TusrecError
 
 MODELS = {
@@ -23,16 +29,24 @@ MODELS = {
 log = logging.getLogger("training.export")
 
 
-def export(run: Path, folder: Path | None = None) -> Path:
+def export(run: Path, folder: Path | None = None, unseen: Path | None = None) -> Path:
     """Write the weights of a run to `folder`; returns their file.
 
+    unseen: clips to set the pose network's uncertainty by.
     Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written.
     """
     path = run / FILE
     progress, weights = read_progress(path), read_average(path)
     build, architecture = MODELS[progress.model]
-    check_weights(build(), weights, str(path))
-    return write_weights(progress.model, weights, architecture, record(progress), folder)
+    network = build()
+    check_weights(network, weights, str(path))
+    words = record(progress)
+    if unseen and isinstance(network, pose_net.PoseNet):
+        network.load_state_dict(weights)
+        clips = [prepare(read_training_clip(clip)) for clip in Source("", unseen).kept(Fold())]
+        weights = calibrated(network.eval(), clips)
+        words += f", uncertainty set by {len(clips)} clips that it was not trained on"
+    return write_weights(progress.model, weights, architecture, words, folder)
 
 
 def record(progress: Progress) -> str:
@@ -52,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = argparse.ArgumentParser(prog="training.export", description=__doc__)
     command.add_argument("run", type=Path, help="a folder that train.py wrote as --output")
     command.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, metavar="FOLDER")
+    command.add_argument("--calibrate", type=Path, metavar="CLIPS", help="clips not trained on")
     options = command.parse_args(arguments)
     try:
-        log.info("wrote %s", export(options.run, options.weights))
+        log.info("wrote %s", export(options.run, options.weights, options.calibrate))
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code

@@ -81,3 +81,11 @@ def test_the_fit_passes_its_gradient_to_every_cell() -> None:
     found.square().sum().backward()  # type: ignore[no-untyped-call]
     assert sizes.grad is not None
     assert (sizes.grad.abs() > 0).float().mean() > 0.9
+
+
+def test_an_even_field_that_saturates_towards_its_edges_is_no_turn() -> None:
+    x = PLACES[..., 0]
+    sizes = 1.5 + 1.2 * x.square()
+    found, _ = fit_across(sizes, torch.full((1, CELLS), 5.0), PLACES)
+    assert found[0, 2].abs() > 1.2
+    assert found[0, 1].abs() < 0.3

@@ -40,7 +40,8 @@ def seen(net: PoseNet, frames: torch.Tensor, pairs: list[list[int]]) -> Seen:
     """What the network makes of pairs, each its own scan."""
     count = len(pairs)
     told, unknown = torch.zeros(count, DESCRIPTION), torch.zeros(count, BLOCKS**2, 2)
-    return net(frames, torch.tensor(pairs), torch.arange(count), told, unknown)
+    found: Seen = net(frames, torch.tensor(pairs), torch.arange(count), told, unknown)
+    return found
 
 
 def canvases(count: int, seed: int = 0) -> torch.Tensor:
@@ -163,6 +164,6 @@ def test_where_nothing_is_shown_nothing_is_correlated() -> None:
 def test_every_weight_takes_part_in_the_answer() -> None:
     net = network().train()
     found = seen(net, canvases(3), [[0, 1], [1, 2], [2, 0]])
-    (found.motion.square().sum() + found.log_scale.sum()).backward()
+    (found.motion.square().sum() + found.log_scale.sum()).backward()  # type: ignore[no-untyped-call]
     still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not still

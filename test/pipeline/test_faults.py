@@ -274,7 +274,7 @@ class Deadly:
 
 
 def test_a_worker_that_is_killed_is_told_with_the_scans_it_cost(tmp_path: Path) -> None:
-    settings = batch.Settings(tmp_path, "identity", "cpu")
+    settings = batch.Settings(tmp_path, "identity", device="cpu")
     outcomes = list(batch.predict_all([Deadly("sub001__x"), Deadly("sub002__x")], settings, 2))
     assert [outcome.status for outcome in outcomes] == ["failed"] * 2
     assert {outcome.exit_code for outcome in outcomes} == {OutOfMemoryError.exit_code}
@@ -361,7 +361,7 @@ def test_sixty_four_scans_leak_no_memory(tmp_path: Path, make_lone_scan: Make) -
         make_lone_scan(tmp_path / f"data/scan{number:02d}.h5", frames=6, seed=number)
     options = InputOptions(spacing=(0.2, 0.2))
     sources = find_scans(tmp_path / "data", options).scans
-    settings = batch.Settings(tmp_path / "out", "classical", "cpu")
+    settings = batch.Settings(tmp_path / "out", "classical", device="cpu")
     sizes = []
     for outcome in batch.predict_all(sources, settings, jobs=1):
         assert outcome.status == "done"

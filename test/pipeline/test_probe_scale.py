@@ -42,5 +42,6 @@ def test_sizes_tell_the_factor_whatever_the_signs() -> None:
     xi[:, 5] = 0.2 + 0.05 * rng.random(40)
     true, shrunk = (poses.about_point(poses.exp(f * xi), -CENTRE) for f in (1.0, 0.5))
     mirrored = poses.mirror_elevation(shrunk)
-    sizes = sizes_across(*(Motion(poses.chain(T), T) for T in (mirrored, true)), CENTRE)
+    predicted, tracked = (Motion(poses.chain(T), T) for T in (mirrored, true))
+    sizes = sizes_across(predicted, tracked, CENTRE)
     assert sizes[1] / sizes[0] == pytest.approx(2.0, rel=1e-6)

@@ -1,0 +1,79 @@
+"""How much of a motion a pair of frames still shows, measured on the scan itself.
+
+Speckle decorrelates within a millimetre or so; of a longer motion only "further than that" is
+left, and its measured size falls short. A scan tells by how much: the same motion is the sum of
+shorter ones, which are measured in full.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.fusion import sums_of_steps
+
+Array = NDArray[np.float64]
+
+BINS = 16
+LEAST_PAIRS = 8  # of a bin
+LEAST_SHARE = 0.05  # of a motion, that a pair is taken to show
+STEP = 0.05  # relative, over which the slope of the measured size is taken
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Share (B,) that is measured of motions of a size (B,) mm; what lies beyond measures alike."""
+
+    size: Array
+    share: Array
+
+    @classmethod
+    def none(cls) -> "Saturation":
+        """All of every motion is measured."""
+        return cls(np.array([np.inf]), np.ones(1))
+
+    @classmethod
+    def measure(cls, motions: Mapping[int, Array], steps: Array) -> "Saturation":
+        """Of motions (S-k+1, 3) mm by interval k, up to sign, beside the sums of steps (S, 3)."""
+        longer = [k for k in motions if k > 1]
+        if not longer:
+            return cls.none()
+        size = np.concatenate([_length(sums_of_steps(steps, k)) for k in longer])
+        measured = np.concatenate([_length(motions[k]) for k in longer])
+        bins = max(min(BINS, len(size) // LEAST_PAIRS), 1)
+        parts = np.array_split(size.argsort(kind="stable"), bins)
+        ratio = measured / np.maximum(size, 1e-6)
+        share = np.array([min(np.median(ratio[part]), 1.0) for part in parts])
+        return cls(
+            np.array([np.median(size[part]) for part in parts]), np.minimum.accumulate(share)
+        )
+
+    def at(self, size: Array) -> Array:
+        """Share that is measured of motions of any size (...) mm."""
+        beyond = np.minimum(1.0, self.size[-1] / np.maximum(size, 1e-9))
+        share = np.interp(size, self.size, self.share) * beyond
+        return np.asarray(np.maximum(share, LEAST_SHARE))
+
+    def undone(self, motion: Array, information: Array, expected: Array) -> tuple[Array, Array]:
+        """Signed motions (n, 3) in full and their information (n, 3, 3).
+
+        motion: (n, 3) mm, up to sign. expected: (n, 3), near which the measurement, share times
+        motion, is taken as linear: what hardly grows with the motion any more has little
+        information along it.
+        """
+        size = np.maximum(_length(expected), 1e-9)
+        along = expected / size[:, None]
+        growth = (1 + STEP) * self.at((1 + STEP) * size) - (1 - STEP) * self.at((1 - STEP) * size)
+        slope = np.clip(growth / (2 * STEP), LEAST_SHARE, 1.0)
+        share = self.at(size)
+        across = share[:, None, None] * np.eye(3)
+        jacobian = across + (slope - share)[:, None, None] * along[:, :, None] * along[:, None, :]
+        agreement = np.einsum("ni,nij,nj->n", motion, information, expected)
+        rest = np.where(agreement < 0, -1.0, 1.0)[:, None] * motion - share[:, None] * expected
+        full = expected + np.linalg.solve(jacobian, rest[..., None])[..., 0]
+        return full, jacobian @ information @ jacobian
+
+
+def _length(vectors: Array) -> Array:
+    return np.asarray(np.linalg.norm(vectors, axis=-1))

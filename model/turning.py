@@ -1,0 +1,190 @@
+"""Which way a scan goes at every step: signs of steps that only their sizes and axes tell.
+
+Two steps that were measured up to sign, and the motion over both, tell whether the motion went on
+or turned: their sum or their difference is the longer one, in three dimensions. All intervals vote
+on the signs of the steps they span, and the hand moves as hands do; the signs with the most votes
+are found by dynamic programming (Viterbi, 1967) over those of the last REACH steps. Intervals
+beyond REACH, which bridge slow stretches, are compared with the sum along each survivor's own path
+(per-survivor processing: Raheli, Polydoros and Tzou, IEEE Trans Commun 43, 1995).
+
+Motions are (n, 3) in mm: their square is the mean square over the image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from model.saturation import Saturation
+
+Array = NDArray[np.float64]
+
+REACH = 8
+STATES = 2**REACH
+SIGNS = 2.0 * (np.arange(STATES)[:, None] >> np.arange(REACH)[::-1] & 1) - 1.0
+"""Signs (STATES, REACH) of the last steps by state; the last column is the newest step's."""
+
+FLOOR_MM = 0.02  # what is wrong with a pair besides what it tells,
+RELATIVE = 0.2  # and what of its size
+TAILS = 8.0  # degrees of freedom of Student's distribution of what is wrong with a pair
+HAND_TAILS = 10.0  # and of how the hand departs from what it was expected to do
+HAND_SPEEDS_MM = (0.02, 0.1, 0.4)  # a step, standard deviation: resting, slow, brisk
+HAND_FRAMES = 8.0  # in which its speed changes
+TREMOR_MM = 0.055  # of its place, in each of three numbers, independent from frame to frame
+FORWARD = 2.0  # log odds, over a whole scan, of going towards +z
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Motions (n, 3) up to sign over one interval, and their variance (n,) in each number."""
+
+    motion: Array
+    variance: Array
+
+
+def find_signs(
+    seen: Mapping[int, Seen], steps: Seen, saturation: Saturation, forward: Array
+) -> Array:
+    """Signs (S,) of steps (S, 3), of which the first keeps its own.
+
+    seen: by interval k, (S-k+1) pairs; interval 1 is not looked at. forward: (S,) mm that each
+    step, as given, goes towards +z.
+    """
+    score = _hand_score(steps)
+    score += FORWARD * (forward / (np.abs(forward).sum() + 1e-12))[:, None] * SIGNS[:, -1]
+    far = {}
+    for interval, pairs in seen.items():
+        doubted = Seen(pairs.motion, _doubted_variance(pairs, steps, interval))
+        if interval > REACH:
+            far[interval] = doubted
+        elif interval > 1:
+            score[interval - 1 :] += _pair_score(doubted, steps.motion, interval, saturation)
+    return _best_signs(score, far, steps.motion, saturation)
+
+
+def _doubted_variance(pairs: Seen, steps: Seen, interval: int) -> Array:
+    """Variance (n,) of the difference between pairs and the sums of their steps."""
+    summed = sliding_window_view(steps.variance, interval).sum(axis=1)
+    size2 = (pairs.motion**2).sum(axis=1)
+    return np.asarray(pairs.variance + summed + FLOOR_MM**2 + RELATIVE**2 * size2)
+
+
+def _pair_score(pairs: Seen, steps: Array, interval: int, saturation: Saturation) -> Array:
+    """Log likelihood (n, STATES) of the pairs that end in each step."""
+    sums = _signed_sums(steps, np.ones(interval))
+    size2 = np.einsum("nip,nip->np", sums, sums)
+    agreement = np.einsum("ni,nip->np", pairs.motion, sums)
+    length2 = (pairs.motion**2).sum(axis=1)[:, None]
+    half = _likelihood(size2, agreement, length2, pairs.variance[:, None], saturation)
+    return np.tile(_mirrored(half), (1, STATES >> interval))
+
+
+def _likelihood(
+    size2: Array, agreement: Array, length2: Array, variance: Array, saturation: Saturation
+) -> Array:
+    """Log likelihood of a pair of squared length, up to sign, where a sum of size2 is expected."""
+    share = saturation.at(np.sqrt(size2))
+    error2 = share**2 * size2 - 2 * share * np.abs(agreement) + length2
+    return _student(np.maximum(error2, 0.0), variance, TAILS)
+
+
+def _student(error2: Array, variance: Array, tails: float) -> Array:
+    return np.asarray(-(tails + 3) / 2 * np.log1p(error2 / (tails * variance)))
+
+
+def _hand_score(steps: Seen) -> Array:
+    """Log likelihood (S, STATES) of each step after those before it, resting, slow or brisk."""
+    before = REACH - 1
+    motion = np.concatenate([np.zeros((before, 3)), steps.motion])
+    variance = sliding_window_view(np.append(np.zeros(before), steps.variance), REACH)
+    scores = []
+    for speed in HAND_SPEEDS_MM:
+        weights, own = _hand_predictor(speed)
+        error = _signed_sums(motion, weights)
+        spread = (own + variance @ weights**2)[:, None]
+        tails = _student(np.einsum("nip,nip->np", error, error), spread, HAND_TAILS)
+        scores.append(tails - 1.5 * np.log(spread))
+    return _mirrored(np.asarray(np.logaddexp.reduce(scores)))
+
+
+def _hand_predictor(speed: float) -> tuple[Array, float]:
+    """Weights (REACH,) whose sum with the last steps is the newest one's surprise; its variance.
+
+    Least squares for a velocity that wanders smoothly, with tremor of the place added: each step
+    holds the difference of two tremors.
+    """
+    apart = np.abs(np.subtract.outer(np.arange(REACH), np.arange(REACH)))
+    covariance = speed**2 * np.exp(-(apart**2) / (2 * HAND_FRAMES**2))
+    covariance += TREMOR_MM**2 * (2.0 * (apart == 0) - 1.0 * (apart == 1))
+    weights = np.linalg.solve(covariance[:-1, :-1], covariance[:-1, -1])
+    return np.append(-weights, 1.0), float(covariance[-1, -1] - weights @ covariance[:-1, -1])
+
+
+def _signed_sums(steps: Array, weights: Array) -> Array:
+    """Weighted sums (n, 3, 2^(k-1)) of every k steps (S, 3), the oldest one's sign being -."""
+    interval = len(weights)
+    patterns = SIGNS[: 2 ** (interval - 1), REACH - interval :]
+    return np.asarray(sliding_window_view(steps, interval, axis=0) @ (patterns * weights).T)
+
+
+def _mirrored(half: Array) -> Array:
+    """Scores (n, 2P) of all patterns from those (n, P) of one half: a mirror image scores alike."""
+    return np.concatenate([half, half[:, ::-1]], axis=1)
+
+
+def _best_signs(
+    score: Array, far: Mapping[int, Seen], steps: Array, saturation: Saturation
+) -> Array:
+    """Signs (S,) of the path of the highest score; score: (S, STATES) of the state at each step."""
+    newest, survivors = np.arange(STATES) & 1, _Survivors(max(far, default=1), steps[0])
+    total = np.where(newest == 1, score[0], -np.inf)
+    came_from = np.zeros((len(steps), STATES), dtype=np.int16)
+    for step in range(1, len(steps)):
+        onward = total[:, None] + survivors.onward(far, step, steps[step], saturation)
+        older = onward.reshape(2, STATES)  # whether the sign that drops out was + or -
+        dropped = older.argmax(axis=0)
+        came_from[step] = (np.arange(STATES) >> 1) + STATES // 2 * dropped
+        total = older.max(axis=0) + score[step]
+        survivors.follow(came_from[step], step)
+    path = [int(total.argmax())]
+    for step in range(len(steps) - 1, 0, -1):
+        path.append(int(came_from[step, path[-1]]))
+    return np.asarray(SIGNS[path[::-1], -1])
+
+
+class _Survivors:
+    """Places along the best path into every state, as far back as the longest interval reaches."""
+
+    def __init__(self, reach: int, first: Array) -> None:
+        self._reach = reach
+        self._place = SIGNS[:, -1:] * first
+        self._past = np.zeros((STATES, reach, 3))  # the place after n steps in column n % reach
+        self._past[:, 1 % reach] = self._place
+        self._next = np.zeros((STATES, 2, 3))
+
+    def onward(
+        self, far: Mapping[int, Seen], step: int, motion: Array, saturation: Saturation
+    ) -> Array:
+        """Log likelihood (STATES, 2) of the far pairs that end in a step back or on."""
+        likelihood = np.zeros((STATES, 2))
+        if not far:
+            return likelihood
+        self._next = self._place[:, None] + np.array([[-1.0], [1.0]]) * motion
+        for interval, pairs in far.items():
+            first = step + 1 - interval
+            if first >= 0:
+                seen = pairs.motion[first]
+                moved = self._next - self._past[:, None, first % self._reach]
+                size2 = np.einsum("sbi,sbi->sb", moved, moved)
+                variance = pairs.variance[first]
+                likelihood += _likelihood(size2, moved @ seen, seen @ seen, variance, saturation)
+        return likelihood
+
+    def follow(self, came_from: NDArray[np.int16], step: int) -> None:
+        """Each state's path is now that of the state it came from, and one step more."""
+        if self._reach > 1:
+            self._place = self._next[came_from, np.arange(STATES) & 1]
+            self._past = self._past[came_from]
+            self._past[:, (step + 1) % self._reach] = self._place
