@@ -186,13 +186,14 @@ def test_intervals_that_agree_add_up_to_their_steps() -> None:
 
 
 def test_a_scan_goes_towards_positive_z_and_keeps_turning_the_same_way() -> None:
-    coefficients = np.tile([0.3, 0.0, 0.0], (12, 1))
-    coefficients[6:] = [0.001, 0.01, 0.0]
-    coefficients[9:] = [0.001, -0.01, 0.0]
-    planes = decorrelation.Planes(coefficients, np.tile(np.eye(3), (12, 1, 1)))
-    signed = choose_signs({1: planes}, np.diag([1.0, 100.0, 100.0]))[1][0]
-    assert (signed[:6, 0] > 0).all()
-    assert len(set(np.sign(signed[6:, 1]))) == 1
+    onward = np.tile([0.3, 0.0, 0.0], (12, 1))
+    turning = np.tile([0.001, 0.03, 0.0], (12, 1))
+    for measured, freedom in ((onward, 0), (turning, 1)):
+        measured[5:8] *= -1  # the sign that a plane is measured with means nothing
+        planes = decorrelation.Planes(measured, np.tile(np.diag([1e3, 1e5, 1e5]), (12, 1, 1)))
+        signed = choose_signs({1: planes}, np.diag([1.0, 100.0, 100.0]))[1][0]
+        assert len(set(np.sign(signed[:, freedom]))) == 1
+        assert signed[:, 0].sum() > 0
 
 
 def noise(count: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class Jitter(Identity):
 
 @pytest.fixture(autouse=True)
 def jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ESTIMATORS, "jitter", Jitter)
+    monkeypatch.setitem(ESTIMATORS, "jitter", lambda _: Jitter())
     load_estimator.cache_clear()
 
 
