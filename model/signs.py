@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Motions = dict[int, tuple[Array, Array]]
 
 # The longest interval looked at, and the share that all intervals have in the size of a step.
-PASSES = ((3, 0.0), (64, 0.0), (64, 0.5))
+PASSES = ((4, 0.0), (64, 0.0), (64, 0.5))
 PRIOR_SD = np.full(3, 0.5)  # mm, of a step,
 PAIR_SD = np.full(3, 0.03)  # and of what is wrong with a pair whatever its interval
 LEAST_MOMENTS = np.diag([0.0, 1.0, 1.0])  # mm^2: no image counts as smaller than that
@@ -37,23 +37,20 @@ def choose_signs(planes: Mapping[int, Planes], moments: Array) -> Motions:
     inverse = np.linalg.inv(root)
     motion = {k: p.coefficients @ root for k, p in planes.items()}
     information = {k: inverse @ p.information @ inverse.T for k, p in planes.items()}
-    forward = planes[1].coefficients[:, 0]
-    settled = _settled(motion, information, forward)
-    return {k: (m @ inverse, root @ known @ root.T) for k, (m, known) in settled.items()}
+    settled = _settled(motion, information)
+    mirror = -1.0 if (settled[1][0] @ inverse)[:, 0].sum() < 0 else 1.0
+    return {k: (mirror * m @ inverse, root @ known @ root.T) for k, (m, known) in settled.items()}
 
 
-def _settled(motion: dict[int, Array], information: dict[int, Array], forward: Array) -> Motions:
-    """Signed motions (n, 3) mm in full and their information, by interval."""
+def _settled(motion: dict[int, Array], information: dict[int, Array]) -> Motions:
+    """Signed motions (n, 3) mm in full and their information, by interval, up to one sign."""
     seen = {k: Seen(m, _variance(information[k])) for k, m in motion.items()}
     steps, saturation = motion[1], Saturation.none()
     size = steps
     for longest, share in PASSES:
         used = {k: pairs for k, pairs in seen.items() if k <= longest}
         doubted = Seen((1 - share) * steps + share * size, seen[1].variance)
-        signs = find_signs(used, doubted, saturation, forward)
-        if signs @ forward < 0:
-            signs = -signs
-        steps, forward = signs[:, None] * steps, signs * forward
+        steps = find_signs(used, doubted, saturation)[:, None] * steps
         saturation = Saturation.measure(motion, steps)
         pairs = _in_full(motion, information, steps, steps, saturation)
         size = fuse_intervals(pairs, len(steps), PRIOR_SD, PAIR_SD)[0]

@@ -30,10 +30,9 @@ FLOOR_MM = 0.02  # what is wrong with a pair besides what it tells,
 RELATIVE = 0.2  # and what of its size
 TAILS = 8.0  # degrees of freedom of Student's distribution of what is wrong with a pair
 HAND_TAILS = 10.0  # and of how the hand departs from what it was expected to do
-HAND_SPEEDS_MM = (0.02, 0.1, 0.4)  # a step, standard deviation: resting, slow, brisk
+HAND_SPEEDS_MM = (0.05, 0.4)  # a step, standard deviation: at rest or turning, and on its way
 HAND_FRAMES = 8.0  # in which its speed changes
 TREMOR_MM = 0.055  # of its place, in each of three numbers, independent from frame to frame
-FORWARD = 2.0  # log odds, over a whole scan, of going towards +z
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,12 @@ class Seen:
     variance: Array
 
 
-def find_signs(
-    seen: Mapping[int, Seen], steps: Seen, saturation: Saturation, forward: Array
-) -> Array:
+def find_signs(seen: Mapping[int, Seen], steps: Seen, saturation: Saturation) -> Array:
     """Signs (S,) of steps (S, 3), of which the first keeps its own.
 
-    seen: by interval k, (S-k+1) pairs; interval 1 is not looked at. forward: (S,) mm that each
-    step, as given, goes towards +z.
+    seen: by interval k, (S-k+1) pairs; interval 1 is not looked at.
     """
     score = _hand_score(steps)
-    score += FORWARD * (forward / (np.abs(forward).sum() + 1e-12))[:, None] * SIGNS[:, -1]
     far = {}
     for interval, pairs in seen.items():
         doubted = Seen(pairs.motion, _doubted_variance(pairs, steps, interval))
@@ -95,7 +90,7 @@ def _student(error2: Array, variance: Array, tails: float) -> Array:
 
 
 def _hand_score(steps: Seen) -> Array:
-    """Log likelihood (S, STATES) of each step after those before it, resting, slow or brisk."""
+    """Log likelihood (S, STATES) of each step after those before it, at either speed."""
     before = REACH - 1
     motion = np.concatenate([np.zeros((before, 3)), steps.motion])
     variance = sliding_window_view(np.append(np.zeros(before), steps.variance), REACH)

@@ -1,0 +1,68 @@
+"""Intervals fused into steps: the dense least squares, in a band; a wrong pair loses its say."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model import fusion
+from model.fusion import fuse_intervals, sums_of_steps
+
+Array = NDArray[np.float64]
+
+PRIOR_SD = np.array([0.5, 0.3, 0.2])
+NO_ERROR = np.zeros(3)
+
+
+def measured(steps: Array, noise: float = 0.0) -> dict[int, tuple[Array, Array]]:
+    """Pairs over intervals 1, 2, 5 and 9, of random information."""
+    rng = np.random.default_rng(3)
+    motions = {}
+    for interval in (1, 2, 5, 9):
+        total = sums_of_steps(steps, interval)
+        factor = rng.normal(size=(len(total), 3, 3))
+        information = 100 * factor @ factor.swapaxes(1, 2) + np.eye(3)
+        motions[interval] = (total + noise * rng.normal(size=total.shape), information)
+    return motions
+
+
+def dense(motions: dict[int, tuple[Array, Array]], steps: int) -> tuple[Array, Array]:
+    """The same least squares with full matrices over all steps."""
+    information = np.kron(np.eye(steps), np.diag(PRIOR_SD**-2.0))
+    vector = np.zeros(3 * steps)
+    for interval, (motion, known) in motions.items():
+        for first in range(len(motion)):
+            spans = np.zeros((3, 3 * steps))
+            spans[:, 3 * first : 3 * (first + interval)] = np.tile(np.eye(3), interval)
+            information += spans.T @ known[first] @ spans
+            vector += spans.T @ known[first] @ motion[first]
+    covariance = np.linalg.inv(information)
+    blocks = covariance.reshape(steps, 3, steps, 3)
+    return (covariance @ vector).reshape(steps, 3), blocks[range(steps), :, range(steps)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 30])
+def test_steps_and_covariance_are_those_of_dense_least_squares(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion, "ROUNDS", 1)
+    motions = measured(np.random.default_rng(1).normal(size=(steps, 3)), noise=0.1)
+    motions = {k: pair for k, pair in motions.items() if k <= steps}
+    expected, spread = dense(motions, steps)
+    solved, covariance = fuse_intervals(motions, steps, PRIOR_SD, NO_ERROR)
+    np.testing.assert_allclose(solved, expected, atol=1e-9)
+    np.testing.assert_allclose(covariance, spread, atol=1e-9)
+
+
+def test_a_pair_that_nothing_agrees_with_hardly_counts() -> None:
+    steps = np.random.default_rng(2).normal(size=(30, 3)) * 0.1
+    motions = measured(steps)
+    motions[5][0][12] += 40.0
+    solved, _ = fuse_intervals(motions, 30, np.full(3, 10.0), np.full(3, 0.05))
+    assert np.abs(solved - steps).max() < 0.05
+
+
+def test_steps_of_which_nothing_is_known_stay_at_zero_with_the_variance_of_the_prior() -> None:
+    nothing = {k: (np.ones((12 - k + 1, 3)), np.zeros((12 - k + 1, 3, 3))) for k in (1, 2)}
+    solved, covariance = fuse_intervals(nothing, 12, PRIOR_SD, np.full(3, 0.1))
+    np.testing.assert_allclose(solved, 0.0, atol=1e-12)
+    np.testing.assert_allclose(covariance, np.tile(np.diag(PRIOR_SD**2), (12, 1, 1)), atol=1e-9)
