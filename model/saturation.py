@@ -23,7 +23,7 @@ STEP = 0.05  # relative, over which the slope of the measured size is taken
 
 @dataclass(frozen=True)
 class Saturation:
-    """Share (B,) that is measured of motions of a size (B,) mm; what lies beyond measures alike."""
+    """Share (B,) that is measured of motions of a size (B,) mm; it goes on as it ends."""
 
     size: Array
     share: Array
@@ -43,17 +43,14 @@ class Saturation:
         measured = np.concatenate([_length(motions[k]) for k in longer])
         bins = max(min(BINS, len(size) // LEAST_PAIRS), 1)
         parts = np.array_split(size.argsort(kind="stable"), bins)
+        middle = np.array([np.median(size[part]) for part in parts])
         ratio = measured / np.maximum(size, 1e-6)
-        share = np.array([min(np.median(ratio[part]), 1.0) for part in parts])
-        return cls(
-            np.array([np.median(size[part]) for part in parts]), np.minimum.accumulate(share)
-        )
+        share = np.minimum.accumulate([min(np.median(ratio[part]), 1.0) for part in parts])
+        return cls(*_as_far_as(float(size.max()), middle, share))
 
     def at(self, size: Array) -> Array:
         """Share that is measured of motions of any size (...) mm."""
-        beyond = np.minimum(1.0, self.size[-1] / np.maximum(size, 1e-9))
-        share = np.interp(size, self.size, self.share) * beyond
-        return np.asarray(np.maximum(share, LEAST_SHARE))
+        return np.asarray(np.maximum(np.interp(size, self.size, self.share), LEAST_SHARE))
 
     def undone(self, motion: Array, information: Array, expected: Array) -> tuple[Array, Array]:
         """Signed motions (n, 3) in full and their information (n, 3, 3).
@@ -73,6 +70,16 @@ class Saturation:
         rest = np.where(agreement < 0, -1.0, 1.0)[:, None] * motion - share[:, None] * expected
         full = expected + np.linalg.solve(jacobian, rest[..., None])[..., 0]
         return full, jacobian @ information @ jacobian
+
+
+def _as_far_as(longest: float, size: Array, share: Array) -> tuple[Array, Array]:
+    """Sizes and shares with the longest motion added, whose measured size goes on growing."""
+    if len(size) < 2 or longest <= size[-1]:
+        return size, share
+    measured = size * share
+    growth = (measured[-1] - measured[-2]) / max(size[-1] - size[-2], 1e-9)
+    there = measured[-1] + np.clip(growth, 0.0, share[-1]) * (longest - size[-1])
+    return np.append(size, longest), np.append(share, there / longest)
 
 
 def _length(vectors: Array) -> Array:
