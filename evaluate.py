@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -58,7 +59,10 @@ def probe_lines(sources: Sequence[ScanSource], predictions: dict[str, Path]) -> 
     """For each row the probe scale that would have made its motion across as large as the truth."""
     for row, folder in predictions.items():
         scale = fit_probe_scale(sources, folder)
-        yield f"{row}: fitted probe scale {scale:.3f}; predict.py --probe-scale {scale:.3f}"
+        if math.isfinite(scale):
+            yield f"{row}: fitted probe scale {scale:.3f}; predict.py --probe-scale {scale:.3f}"
+        else:
+            yield f"{row}: no motion across the image to fit a probe scale to"
 
 
 def rows_by_folder(folders: list[Path]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from tusrec.comparison import (
 from tusrec.errors import InputError, TusrecError
 from tusrec.metrics import Geometry, identity
 from tusrec.protocols import protocol_of
-from tusrec.results import read_scan_result, result_path
+from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 
 SCORES = ("final", "global", "local", "pixel", "landmark")
@@ -81,22 +81,29 @@ def evaluate_scan(
 def fit_probe_scale(sources: Iterable[ScanSource], folder: Path) -> float:
     """The `--probe-scale` that suits the probe of tracked scans, by a folder of predictions.
 
-    Times the one that they were predicted with. NaN if no scan has both truth and prediction.
+    Whatever scale they were predicted with is taken out. Scans without usable truth or prediction
+    are left out; NaN if there is no other.
     """
     sizes = []
     for source in sources:
-        with source.open() as scan:
-            truth = scan.true_motion()
-            path = result_path(folder, scan.key)
-            if truth is None or not path.exists():
-                continue
-            result = read_scan_result(folder, scan.key, scan.frames.shape[0])
-            geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-            used = float(result.attributes.get("probe_scale", 1.0))
-            found = sizes_across(result.motion, truth, image_centre(geometry))
-            sizes.append((found[0] / used, found[1]))
+        try:
+            sizes.append(_sizes_across(source, folder))
+        except TusrecError:  # told already, with the scan's entries
+            continue
     predicted, true = np.sum(sizes, axis=0) if sizes else (0.0, 0.0)
     return float(true / predicted) if predicted > 0 else float("nan")
+
+
+def _sizes_across(source: ScanSource, folder: Path) -> tuple[float, float]:
+    """Sizes of predicted motion at a probe scale of 1, and of true motion, mm."""
+    with source.open() as scan:
+        truth = scan.true_motion()
+        if truth is None:
+            raise InputError(f"{source.key}: no tracked poses, so no truth to fit a probe scale to")
+        result = read_scan_result(folder, scan.key, scan.frames.shape[0])
+        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+        predicted, true = sizes_across(result.motion, truth, image_centre(geometry))
+        return predicted / float(result.attributes.get("probe_scale", 1.0)), true
 
 
 def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:

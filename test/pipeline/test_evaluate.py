@@ -211,3 +211,16 @@ def test_the_fitted_probe_scale_undoes_a_shrinkage_across(
     run(dataset, folder, more=("--fit-probe",))
     with_full = float(capsys.readouterr().out.split("full: fitted probe scale ")[1].split(";")[0])
     assert with_half == pytest.approx(2 * with_full, rel=1e-2)
+
+
+def test_a_probe_scale_is_fitted_to_the_scans_that_can_be_read(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_predictions(dataset, tmp_path / "ours")
+    result_path(folder, next(iter(SCANS))).unlink()
+    run(dataset, folder, more=("--fit-probe",))
+    assert "ours: fitted probe scale 1.000" in capsys.readouterr().out
+    for key in SCANS:
+        result_path(folder, key).unlink(missing_ok=True)
+    run(dataset, folder, more=("--fit-probe",))
+    assert "ours: no motion across the image to fit" in capsys.readouterr().out
