@@ -35,6 +35,7 @@ bench: $(READY)  ## time and memory as ratios within one run; the simulator agai
 	$(PY) -m bench.volume
 	$(PY) -m bench.report
 	$(PY) -m bench.pose_model
+	$(PY) -m bench.speckle_floor
 
 score: $(READY)  ## errors and scores of all models: make score [CHECKPOINT=FILE] [BASELINE=FILE]
 	mkdir -p out
@@ -47,10 +48,13 @@ MINUTES ?= 600
 TUNING_MINUTES ?= 240
 
 train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; the same command goes on
-	$(PY) -m training.simulated $(CLIPS)/usual --seed 1 --usual --length 32 --count $(CLIPS_EACH) & usual=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 20 --count $(CLIPS_EACH) && wait $$usual
-	$(PY) train.py --data $(CLIPS)/usual $(CLIPS)/wide --rate 2e-3 --keep 4000 --minutes $(MINUTES) \
-		--validate-minutes 1e9 --output out/train
+	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
+		--count $(CLIPS_EACH) & rotation=$$!; \
+	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 20 --count $(CLIPS_EACH) && \
+	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
+		--count $(CLIPS_EACH) && wait $$rotation
+	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps --rate 2e-3 --keep 4000 \
+		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
 	$(PY) -m training.export out/train --weights out/train/weights
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]

@@ -81,6 +81,7 @@ def train(options: argparse.Namespace) -> None:
     drawn = batches.Batches(mixture, learner.clips_a_step, progress.seed, rank)
     upcoming = batches.from_step(drawn, progress.step, workers)
     keeper = keeper_of(options, sources, learner, state) if rank == 0 else None
+    hold(network, options.hold)
     if count > 1:
         learner.network = DistributedDataParallel(network)
 
@@ -91,6 +92,7 @@ def train(options: argparse.Namespace) -> None:
             rng = np.random.default_rng([progress.seed, progress.step, rank, 1])
             torch.manual_seed(int(rng.integers(2**63)))
             network.train()
+            hold(network, options.hold)
             loss, pairs = learner.loss(next(upcoming), rng)
             state.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -197,6 +199,18 @@ def rate(progress: Progress, options: argparse.Namespace) -> float:
     return float(peak * fall * min(1.0, (progress.step + 1) / WARM_UP_STEPS))
 
 
+def hold(network: nn.Module, names: Sequence[str]) -> None:
+    """Keep parts of a network as they are; raises InputError for one that it does not have."""
+    parts = dict(network.named_modules())
+    for name in names:
+        if name not in parts:
+            raise InputError(
+                f"--hold: found {name}, expected parts of the network such as "
+                f"{', '.join(dict(network.named_children()))}"
+            )
+        parts[name].requires_grad_(False).eval()
+
+
 def require_finite(norm: float, progress: Progress) -> None:
     """Raise TusrecError before a gradient that is no number spoils the weights."""
     if not math.isfinite(norm):
@@ -243,6 +257,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, required=True, metavar="DIR", help="checkpoint, log and curves")
     add("--from", type=Path, dest="start", metavar="FILE", help="weights or checkpoint to tune")
+    add("--hold", nargs="*", default=[], metavar="PART", help="of the network, left as it is")
     add("--fold", type=int, metavar="K", help="hold out the subjects of fold K")
     add("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
     add("--validate", type=Path, nargs="*", default=[], metavar="DIR", help="other held-out data")

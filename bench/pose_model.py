@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.baseline import build_network
-from model.learned import INTERVALS, Learned
-from model.pose_net import PoseNet
+from model.learned import Learned
+from model.pose_net import INTERVALS, PoseNet
 from tusrec.calibration import read_calibration
 from tusrec.errors import WeightsError
 from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5

@@ -5,8 +5,8 @@ image, which two frames do not show, is chosen as for the classical estimator (`
 intervals are fused as there (`fusion`).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -17,11 +17,12 @@ from torch import Tensor
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
+from model.cells import FREEDOMS, IN_PLANE, block_shifts
 from model.decorrelation import Planes
 from model.device import Batches, fast_precision
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
-from model.pose_net import FREEDOMS, STEP, Encoded, PoseNet, block_shifts
+from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
 from model.signs import choose_signs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -32,15 +33,12 @@ Array = NDArray[np.float64]
 Pairs = Mapping[int, tuple[Array, Array]]
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
-INTERVALS = (1, 2, 3, 4, 6, 8)
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
 STRETCHES = 12  # of SPAN frames, by which a scan is summed up
-SLICES = {"cpu": 8, "cuda": 64}  # frames encoded at a time; one takes 1.4 MB in bfloat16
+SLICES = {"cpu": 8, "cuda": 64}  # frames encoded at a time; one takes 3.5 MB in bfloat16
 
-# Places in xi (rotations about x, y, z, then translations along them).
-IN_PLANE = (2, 3, 4)
-ACROSS = (5, 1, 0)
-ACROSS_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
+PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
+PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
 # Hand motion from one frame to the next, and what is wrong with a pair whatever its interval.
 PRIOR_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
 PAIR_SD = np.array([np.radians(0.02), 0.02, 0.02]), np.array([0.03, *np.radians([0.04, 0.04])])
@@ -105,12 +103,11 @@ class Learned:
     ) -> Pairs:
         """As `pairs`, of `count` frames whose canvases levels(start, stop) gives."""
         self._network.to(device)
-        told = torch.from_numpy(canvas.description()).to(device)
+        told = torch.from_numpy(canvas.description()[None]).to(device)
         precision = self._precision or fast_precision(device)
         reduced = precision != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
-            scan = self._scan_summary(levels, count)
-            parts = self._sweep(levels, count, _Told(scan, told))
+            parts = self._sweep(levels, count, self._told(levels, count, told))
         units = canvas.units()
         joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
         return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}
@@ -129,7 +126,8 @@ class Learned:
                 pairs = max(stop - k - first, 0)
                 ends = torch.arange(len(joined) - pairs, len(joined), device=steps.device)
                 known = _sums(steps, first, pairs, k) if k > 1 and pairs else None
-                seen = self._measure(joined, ends - k, ends, known, told) if pairs else _nothing()
+                both = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
+                seen = self._measure(joined, both, known, told) if pairs else _nothing()
                 if k == 1:
                     steps[first : first + pairs] = seen[0]
                 found[k] = seen.double().cpu().numpy()
@@ -139,39 +137,60 @@ class Learned:
         return self._batches[steps.device.type].run(work, count)
 
     def _measure(
-        self, frames: Encoded, a: Tensor, b: Tensor, known: Tensor | None, told: "_Told"
+        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
     ) -> Tensor:
-        """Motions and scales (2, B, 6) of pairs whose motion is roughly `known`, or not at all.
+        """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
+        closer = self._compare_closer(frames, pairs, known, told)
+        scan = told.second.expand(len(pairs), -1, -1, -1)
+        seen = self._network.second(closer, scan, told.description.expand(len(pairs), -1))
+        scale = self._network.calibrated_scale(seen, int(pairs[0, 2]))
+        return torch.stack([seen.motion, scale])
 
-        A first look tells it then, and a second one is only for shifts that features hardly span.
+    def _first_look(
+        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
+    ) -> Seen:
+        """What is seen within the picture before frames are aligned, at what is `known` (P, 6).
+
+        Where nothing is, a look tells it, and another is only for shifts that features hardly span.
         """
-        description = told.description.expand(len(a), -1)
+        description = told.description.expand(len(pairs), -1)
+        scan = told.first.expand(len(pairs), -1, -1, -1)
+
+        def look(guess: Tensor | None) -> Seen:
+            compared = self._compare(frames, pairs, guess)
+            seen: Seen = self._network.first(compared, scan, description, across=False)
+            return seen
+
         if known is not None:
-            return self._look(frames, a, b, block_shifts(known, description), told)
-        seen = self._look(frames, a, b, None, told)
-        guess = block_shifts(seen[0], description)
-        far = bool((guess.abs() > STEP / 2).any())
-        return self._look(frames, a, b, guess, told) if far else seen
+            return look(block_shifts(known, description))
+        seen = look(None)
+        guess = block_shifts(seen.motion, description)
+        return look(guess) if bool((guess.abs() > STEP / 2).any()) else seen
 
-    def _look(
-        self, frames: Encoded, a: Tensor, b: Tensor, guess: Tensor | None, told: "_Told"
-    ) -> Tensor:
-        compared = self._network.compare(frames.view(a), frames.view(b, guess))
-        scan = told.scan.expand(len(a), -1, -1, -1)
-        seen = self._network.conclude(compared, scan, told.description.expand(len(a), -1))
-        return torch.stack([seen.motion, seen.log_scale.exp()])
+    def _compare_closer(
+        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
+    ) -> Compared:
+        first = self._first_look(frames, pairs, known, told)
+        description = told.description.expand(len(pairs), -1)
+        closer: Compared = self._network.compare_aligned(frames, pairs, first, description)
+        return closer
 
-    def _scan_summary(self, levels: Levels, count: int) -> Tensor:
-        """Mean over pairs from all over the scan, as `PoseNet.conclude` wants it, of one scan."""
-        summaries = []
+    def _compare(self, frames: Encoded, pairs: Tensor, guess: Tensor | None) -> Compared:
+        a, b, _ = pairs.unbind(1)
+        compared: Compared = self._network.compare(frames.view(a), frames.view(b, guess))
+        return compared
+
+    def _told(self, levels: Levels, count: int, description: Tensor) -> "_Told":
+        """What pairs from all over the scan look like, before and after they are aligned."""
+        shown = []
         for numbers in stretches(count):
-            first = int(numbers[0])
-            encoded = self._encode(levels(first, int(numbers[-1]) + 1))
+            encoded = self._encode(torch.cat([levels(n, n + 1) for n in numbers.tolist()]))
             a, b = np.triu_indices(len(numbers), 1)
-            chosen = torch.from_numpy(numbers - first).to(encoded.own.device)
-            one, other = encoded.view(chosen[a]), encoded.view(chosen[b])
-            summaries.append(self._network.compare(one, other).weighted().mean(0, keepdim=True))
-        return torch.cat(summaries).mean(dim=0, keepdim=True)
+            pairs = torch.from_numpy(np.column_stack([a, b, numbers[b] - numbers[a]]))
+            shown.append((encoded, pairs.to(description.device)))
+        before = _mean(self._compare(*part, None) for part in shown)
+        told = _Told(before, torch.empty(0), description)
+        return replace(told, second=_mean(self._compare_closer(*p, None, told) for p in shown))
 
     def _encode(self, levels: Tensor) -> Encoded:
         inputs = network_input(levels).contiguous(memory_format=torch.channels_last)
@@ -181,10 +200,21 @@ class Learned:
 
 @dataclass(frozen=True)
 class _Told:
-    """What the network is told of a scan, as a batch of one; description: (DESCRIPTION,)."""
+    """What the network is told of a scan, as a batch of one.
 
-    scan: Tensor
+    first, second: means of `Compared.weighted` before and after frames are aligned.
+    description: (1, DESCRIPTION).
+    """
+
+    first: Tensor
+    second: Tensor
     description: Tensor
+
+
+def _mean(parts: Iterable[Compared]) -> Tensor:
+    """Mean of `Compared.weighted` over parts of a scan, as a batch of one."""
+    means = [part.weighted().mean(dim=0, keepdim=True) for part in parts]
+    return torch.cat(means).mean(dim=0, keepdim=True)
 
 
 def _sums(steps: Tensor, first: int, pairs: int, interval: int) -> Tensor:
@@ -212,14 +242,14 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     half_x, half_y = canvas.half_extent_mm
     moments = np.diag([1.0, half_x**2 / 3, half_y**2 / 3])
     in_plane = {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
-    planes = {k: Planes(*_part(pair, ACROSS, ACROSS_SIGNS)) for k, pair in pairs.items()}
+    planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
     parts = (
         fuse_intervals(in_plane, steps, PRIOR_SD[0], PAIR_SD[0]),
         fuse_intervals(choose_signs(planes, moments), steps, PRIOR_SD[1], PAIR_SD[1]),
     )
     xi, covariance = np.zeros((steps, 6)), np.zeros((steps, 6, 6))
     for (motion, spread), places, signs in zip(
-        parts, (IN_PLANE, ACROSS), (np.ones(3), ACROSS_SIGNS), strict=True
+        parts, (IN_PLANE, PLANE), (np.ones(3), PLANE_SIGNS), strict=True
     ):
         xi[:, places] = motion * signs
         covariance[np.ix_(range(steps), places, places)] = spread * np.outer(signs, signs)

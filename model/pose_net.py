@@ -5,7 +5,8 @@ every feature of the other: that is what physics says motion is seen by, it is o
 pair, and as features see 16 pixels, products of different features are correlations under shifts.
 What the correlations mean for a cell's shift within and across the picture is learnt, the same way
 in every cell, in the light of the cells around it and of the whole scan; the motion of the picture
-follows from its cells in closed form (`cell_fit`).
+follows from its cells in closed form (`cell_fit`). Then the frames are laid on each other as that
+motion says, and what still differs is read in the same way (`alignment`).
 """
 
 import math
@@ -16,28 +17,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.cell_fit import basis_across, basis_in_plane, fit_across, fit_in_plane
+from model.alignment import KERNEL, STRIDE, TRAITS, Detail, cosines, detail_of, remainder
+from model.cell_fit import fit_across, fit_in_plane
+from model.cells import (
+    ACROSS,
+    BLOCKS,
+    CELLS,
+    FREEDOMS,
+    IN_PLANE,
+    cell_shifts,
+    centres,
+    geometry,
+    of_cells,
+)
 
 ARCHITECTURE = (
     "canvas 320x320 of local contrast and validity, encoded once to 32 channels at 80x80; "
     "correlation of all channels of two frames in 20x20 cells and, coarser, 10x10; a residual CNN "
-    "over the cells, told of the scan; shifts of each cell and weights; weighted least squares"
+    "over the cells, told of the scan; shifts of each cell and weights; weighted least squares; "
+    "then the same once more of what differs after the frames are aligned"
 )
+INTERVALS = (1, 2, 3, 4, 6, 8)  # frames from one to the other, of pairs that scales are set for
 DESCRIPTION = 6  # numbers that describe the scan, `Canvas.description`
-FREEDOMS = 6  # rotations about x, y, z and translations along them, about the canvas's centre
-CELLS = 20
-BLOCKS = 10
 CELL_SIDE = 4  # places of the fine map to a cell, and of the coarse one to a block
 CHANNELS = 32
-STEM = 48  # filters of STEM_KERNEL pixels at every STRIDE-th
-STEM_KERNEL, STRIDE = 8, 4
+STEM = 48  # filters of KERNEL pixels at every STRIDE-th
 OWN = 32  # numbers a cell that say what one frame's speckle looks like
 WIDTH = 64
 DILATIONS = (1, 2, 4, 1)
 STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and how many times
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
-IN_PLANE, ACROSS = (2, 3, 4), (0, 1, 5)  # places in the motion
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Encoded:
         last channel the share of speckle there.
     cells, blocks: (B, CELLS^2 or BLOCKS^2, pixels, CHANNELS) these cut into cells, see `_cut`.
     own: (B, OWN + 1, CELLS, CELLS) cells' correlation with themselves, and the share of speckle.
+    image, gradient, structure, filtered: as in `alignment.Detail`.
     """
 
     fine: Tensor
@@ -55,6 +66,10 @@ class Encoded:
     cells: Tensor
     blocks: Tensor
     own: Tensor
+    image: Tensor
+    gradient: Tensor
+    structure: Tensor
+    filtered: Tensor
 
     def __getitem__(self, part: slice) -> "Encoded":
         """Successive frames."""
@@ -76,16 +91,21 @@ class Encoded:
         guess: (P, BLOCKS^2, 2) shifts in pixels from here to the frame that it is compared with,
         as far as they are known; whole steps of them are taken out.
         """
-        own = self.own.index_select(0, numbers)
+        own = rows(self.own, numbers)
         share = own[:, -1].flatten(1).float()
         if guess is None:
-            cells, blocks = (p.index_select(0, numbers) for p in (self.cells, self.blocks))
+            cells, blocks = (rows(part, numbers) for part in (self.cells, self.blocks))
             return View(cells, blocks, own, share, share.new_zeros(*share.shape, 2))
         steps = (guess / STEP).round().clamp(-LARGEST_STEPS, LARGEST_STEPS)
         blocks, _ = _cut(self.coarse, numbers, BLOCKS, steps)
-        steps = _of_cells(steps)
+        steps = of_cells(steps)
         cells, share = _cut(self.fine, numbers, CELLS, steps)
         return View(cells, blocks, own, share, STEP * steps)
+
+    def detail(self, numbers: Tensor) -> Detail:
+        """Some of the frames (P,) as they are laid on others."""
+        parts = (self.image, self.gradient, self.structure, self.filtered)
+        return Detail(*(rows(part, numbers) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -118,7 +138,7 @@ class Compared:
     def weighted(self) -> Tensor:
         """Cells by the speckle they show, and how much that is: (B, WIDTH + 1, CELLS, CELLS).
 
-        `PoseNet.conclude` wants the mean over pairs from all over the scan.
+        `_Verdict` wants the mean over pairs from all over the scan.
         """
         share = self.share.reshape(-1, 1, CELLS, CELLS)
         return torch.cat([self.cells.float() * share, share], dim=1)
@@ -132,6 +152,7 @@ class Seen:
     shifts: (B, CELLS^2, 3) of each cell along x and y and, as its size, across.
     log_weights: (B, CELLS^2, 3), logarithms of the inverse squares of their scales.
     share: (B, CELLS^2) of each cell that shows speckle.
+    considered: (B, WIDTH, CELLS, CELLS) all that each cell was told and saw.
     """
 
     motion: Tensor
@@ -139,14 +160,21 @@ class Seen:
     shifts: Tensor
     log_weights: Tensor
     share: Tensor
+    considered: Tensor
 
 
 class PoseNet(nn.Module):
-    """(canvas a, canvas b) -> motion of b seen from a, and how sure of each part."""
+    """(canvas a, canvas b) -> motion of b seen from a, and how sure of each part.
+
+    stretch: (intervals, 6) factors on the scales by interval, measured after training
+    (`training.calibration`).
+    """
+
+    stretch: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        stem = nn.Conv2d(2, STEM, STEM_KERNEL, STRIDE, padding=2, bias=False)
+        stem = nn.Conv2d(2, STEM, KERNEL, STRIDE, padding=2, bias=False)
         features = nn.Conv2d(2 * STEM, CHANNELS, 1, bias=False)
         _start_from_cosines(stem, features)
         self.stem = nn.Sequential(stem, nn.BatchNorm2d(STEM))
@@ -162,28 +190,27 @@ class PoseNet(nn.Module):
         self.look = nn.Sequential(
             *_convolution(WIDTH + OWN + 1 + 2 + CHANNELS, WIDTH, kernel=1), _Block(1)
         )
-        self.scan = nn.Sequential(
-            nn.Linear(2 * WIDTH + DESCRIPTION, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
+        self.first = _Verdict()
+        self.look_closer = nn.Sequential(
+            *_convolution(TRAITS + 1 + WIDTH, WIDTH, kernel=1), _Block(1)
         )
-        self.usual = nn.Sequential(*_convolution(WIDTH, WIDTH), nn.Conv2d(WIDTH, WIDTH, 1))
-        self.consider = nn.Sequential(*(_Block(dilation) for dilation in DILATIONS))
-        self.cell = nn.Conv2d(WIDTH, FREEDOMS, 1)
-        self.sureness = nn.Sequential(
-            nn.Linear(WIDTH + FREEDOMS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FREEDOMS)
-        )
+        self.second = _Verdict()
+        self.register_buffer("stretch", torch.ones(len(INTERVALS), FREEDOMS))
 
     def forward(
         self, canvases: Tensor, pairs: Tensor, scan: Tensor, description: Tensor, guess: Tensor
-    ) -> Seen:
-        """Pairs (P, 2) of canvases (F, 2, SIDE, SIDE), of the scans numbered `scan` (P,).
+    ) -> tuple[Seen, Seen]:
+        """Pairs of canvases (F, 2, SIDE, SIDE), of the scans numbered `scan` (P,).
 
+        pairs: (P, 3) numbers of two canvases, and how many frames they are apart.
         guess: (P, BLOCKS^2, 2), as for `Encoded.view`.
+        Returns what is seen before and after the frames are aligned; the latter is the answer.
         """
-        encoded = self.encode(canvases)
-        compared = self.compare(encoded.view(pairs[:, 0]), encoded.view(pairs[:, 1], guess))
-        means = _mean_of_group(compared.weighted().flatten(1), scan)
-        everywhere = means.reshape(len(means), -1, CELLS, CELLS)
-        return self.conclude(compared, everywhere, description)
+        encoded, (a, b, _) = self.encode(canvases), pairs.unbind(1)
+        compared = self.compare(encoded.view(a), encoded.view(b, guess))
+        first = self.first(compared, _mean_of_group(compared, scan), description)
+        closer = self.compare_aligned(encoded, pairs, first, description)
+        return first, self.second(closer, _mean_of_group(closer, scan), description)
 
     def encode(self, canvases: Tensor) -> Encoded:
         """Encode canvases (B, 2, SIDE, SIDE) of `canonical.network_input`."""
@@ -197,7 +224,8 @@ class PoseNet(nn.Module):
         cells, share = _cut(fine, numbers, CELLS)
         own = _on_grid(self.own(_correlations(cells, cells)), CELLS)
         own = torch.cat([own, share.reshape(-1, 1, CELLS, CELLS).to(own.dtype)], dim=1)
-        return Encoded(fine, coarse, cells, _cut(coarse, numbers, BLOCKS)[0], own)
+        blocks, _ = _cut(coarse, numbers, BLOCKS)
+        return Encoded(fine, coarse, cells, blocks, own, **vars(detail_of(canvases)))
 
     def compare(self, a: View, b: View) -> Compared:
         """B frames beside B others."""
@@ -208,8 +236,44 @@ class PoseNet(nn.Module):
         seen = torch.cat([common, 0.5 * (a.own + b.own), _places(common), lost], dim=1)
         return Compared(self.look(seen), torch.minimum(a.share, b.share), b.ahead - a.ahead)
 
-    def conclude(self, pairs: Compared, scan: Tensor, description: Tensor) -> Seen:
-        """The motion of each pair.
+    def compare_aligned(
+        self, frames: Encoded, pairs: Tensor, first: Seen, description: Tensor
+    ) -> Compared:
+        """Pairs of frames after the in-plane motion that was seen at `first` is taken out.
+
+        pairs: (P, 3) as for `forward`; persistence of a screen makes frames alike that are near.
+        """
+        motion, (a, b, gap) = first.motion.detach(), pairs.unbind(1)
+        rest = remainder(frames.detail(a), rows(frames.image, b), motion, description)
+        apart = gap.log().to(rest.traits.dtype)[:, None, None, None].expand(-1, -1, CELLS, CELLS)
+        seen = torch.cat([rest.traits, apart, first.considered], dim=1)
+        taken_out = cell_shifts(motion, description)[..., :2] + rest.shift
+        return Compared(self.look_closer(seen), rest.share, taken_out)
+
+    def calibrated_scale(self, seen: Seen, interval: int) -> Tensor:
+        """Laplace scales (B, 6) of pairs of one of INTERVALS."""
+        return seen.log_scale.exp() * self.stretch[INTERVALS.index(interval)]
+
+
+class _Verdict(nn.Module):
+    """The motion that pairs of frames tell, in the light of the scan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scan = nn.Sequential(
+            nn.Linear(2 * WIDTH + DESCRIPTION, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
+        )
+        self.usual = nn.Sequential(*_convolution(WIDTH, WIDTH), nn.Conv2d(WIDTH, WIDTH, 1))
+        self.consider = nn.Sequential(*(_Block(dilation) for dilation in DILATIONS))
+        self.cell = nn.Conv2d(WIDTH, FREEDOMS, 1)
+        self.sureness = nn.Sequential(
+            nn.Linear(WIDTH + FREEDOMS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FREEDOMS)
+        )
+
+    def forward(
+        self, pairs: Compared, scan: Tensor, description: Tensor, *, across: bool = True
+    ) -> Seen:
+        """The motion of each pair; without `across`, that within the picture alone.
 
         scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the scan.
         description: (B, DESCRIPTION).
@@ -224,19 +288,29 @@ class PoseNet(nn.Module):
         log_weights = raw[..., 3:].clamp(*LOG_WEIGHTS)
         weights = torch.exp(log_weights) * pairs.share[..., None]
         with torch.autocast(shifts.device.type, enabled=False):  # normal equations want float32
-            motion, log_sd = _fit(shifts, weights, description)
+            motion, log_sd = _fit(shifts, weights, description, across=across)
         summary = _overall(replace(pairs, cells=considered).weighted())
         log_scale = log_sd + self.sureness(torch.cat([summary, log_sd], dim=1)).float()
-        return Seen(motion, log_scale.clamp(*LOG_SCALES), shifts, log_weights, pairs.share)
+        log_scale = log_scale.clamp(*LOG_SCALES)
+        return Seen(motion, log_scale, shifts, log_weights, pairs.share, considered)
 
 
 def _start_from_cosines(stem: nn.Conv2d, features: nn.Conv2d) -> None:
     """Begin with the cosine transform's lowest frequencies, which keep most of the speckle."""
     with torch.no_grad():
         stem.weight.mul_(0.1)
-        stem.weight[:, 0] += _cosines(STEM)
+        stem.weight[:, 0] += cosines(STEM)
         features.weight.mul_(0.1)
         features.weight[:, :CHANNELS, 0, 0] += torch.eye(CHANNELS)
+
+
+def rows(values: Tensor, numbers: Tensor) -> Tensor:
+    """Rows `numbers` (P,) of values; a view, which saves much of the CPU's time, if successive."""
+    if numbers.device.type == "cpu" and len(numbers):
+        first = int(numbers[0])
+        if torch.equal(numbers, torch.arange(first, first + len(numbers))):
+            return values[first : first + len(numbers)]
+    return values.index_select(0, numbers)
 
 
 def _overall(weighted: Tensor) -> Tensor:
@@ -245,58 +319,27 @@ def _overall(weighted: Tensor) -> Tensor:
     return sums[:, :-1] / (sums[:, -1:] + 1e-3)
 
 
-def _mean_of_group(values: Tensor, group: Tensor) -> Tensor:
-    """Each row of values (P, n) replaced by the mean of the rows of its group (P,)."""
+def _mean_of_group(compared: Compared, group: Tensor) -> Tensor:
+    """Of each pair, the mean of `Compared.weighted` over the pairs of its group (P,)."""
+    values = compared.weighted()
     alike = (group[:, None] == group).to(values.dtype)
-    means: Tensor = (alike / alike.sum(dim=1, keepdim=True)) @ values
-    return means
+    means = (alike / alike.sum(dim=1, keepdim=True)) @ values.flatten(1)
+    return means.reshape(values.shape)
 
 
-def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
+def _fit(
+    shifts: Tensor, weights: Tensor, description: Tensor, *, across: bool
+) -> tuple[Tensor, Tensor]:
     """Motion (B, 6), and logarithms of its standard deviations were the cells independent."""
-    places, ratio = _geometry(description)
-    in_plane, in_plane_information = fit_in_plane(shifts[..., :2], weights[..., :2], places, ratio)
-    across, across_information = fit_across(shifts[..., 2], weights[..., 2], places)
+    places, ratio = geometry(description)
+    in_plane, known_in_plane = fit_in_plane(shifts[..., :2], weights[..., :2], places, ratio)
+    plane, known = torch.zeros_like(in_plane), torch.ones_like(known_in_plane)
+    if across:
+        plane, known = fit_across(shifts[..., 2], weights[..., 2], places)
     order = torch.argsort(torch.tensor(ACROSS + IN_PLANE, device=shifts.device))
-    motion = torch.cat([across, in_plane], dim=1)[:, order]
-    information = torch.cat(
-        [i.diagonal(dim1=1, dim2=2) for i in (across_information, in_plane_information)], dim=1
-    )[:, order]
-    return motion, -0.5 * information.log()
-
-
-def cell_shifts(motion: Tensor, description: Tensor) -> Tensor:
-    """Shifts (B, CELLS^2, 3) of the cells along x, along y and across, by motion (B, 6)."""
-    places, ratio = _geometry(description)
-    along_x, along_y = basis_in_plane(places, ratio)
-    in_plane, across = motion[:, IN_PLANE, None], motion[:, ACROSS, None]
-    return torch.cat([along_x @ in_plane, along_y @ in_plane, basis_across(places) @ across], -1)
-
-
-def block_shifts(motion: Tensor, description: Tensor) -> Tensor:
-    """Shifts (B, BLOCKS^2, 2) of the blocks along x and y, in pixels, by motion (B, 6)."""
-    grid = cell_shifts(motion, description)[..., :2].reshape(len(motion), CELLS, CELLS, 2)
-    times = CELLS // BLOCKS
-    return functional.avg_pool2d(grid.permute(0, 3, 1, 2), times).flatten(2).mT
-
-
-def _geometry(description: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the cells (B, CELLS^2, 2), -1..1 over the picture, and the rock's ratio (B,)."""
-    _, slimness, in_x, in_y, filled_y, filled_x = description.unbind(1)
-    pixel_y_over_x = 0.5 * torch.exp(slimness - in_y + in_x)
-    ratio = torch.exp(filled_x - filled_y) / pixel_y_over_x.square()
-    filled = torch.stack([filled_x, filled_y], dim=1).exp()
-    return _centres(description.device) / filled[:, None], ratio
-
-
-def _cosines(count: int) -> Tensor:
-    """The `count` lowest filters (count, n, n) of the two-dimensional cosine transform."""
-    n = STEM_KERNEL
-    line = torch.arange(n)
-    waves = torch.cos(math.pi * (line[None] + 0.5) * line[:, None] / n)
-    waves /= waves.norm(dim=1, keepdim=True)
-    filters = torch.einsum("iy,jx->ijyx", waves, waves).reshape(n * n, n, n)
-    return filters[(line[:, None] + line[None]).flatten().argsort(stable=True)[:count]]
+    motion = torch.cat([plane, in_plane], dim=1)[:, order]
+    information = torch.cat([i.diagonal(dim1=1, dim2=2) for i in (known, known_in_plane)], dim=1)
+    return motion, -0.5 * information[:, order].log()
 
 
 def _padded(features: Tensor, pixels: int) -> Tensor:
@@ -329,13 +372,6 @@ def _cut(
     return cells * (energy + 1e-3).rsqrt().to(cells.dtype), share
 
 
-def _of_cells(blocks: Tensor) -> Tensor:
-    """Values of the blocks (B, BLOCKS^2, n) -> of the cells in them (B, CELLS^2, n)."""
-    grid = blocks.reshape(len(blocks), BLOCKS, BLOCKS, -1)
-    times = CELLS // BLOCKS
-    return grid.repeat_interleave(times, 1).repeat_interleave(times, 2).flatten(1, 2)
-
-
 def _lost(a: Tensor, b: Tensor) -> Tensor:
     """Root of what each channel has lost of its correlation, (B * cells, CHANNELS).
 
@@ -356,16 +392,9 @@ def _on_grid(values: Tensor, grid: int) -> Tensor:
     return values.reshape(-1, grid, grid, values.shape[1]).permute(0, 3, 1, 2)
 
 
-def _centres(device: torch.device) -> Tensor:
-    """Centres (CELLS^2, 2) x, y of the cells, -1..1 over the canvas, row by row."""
-    line = (torch.arange(CELLS, device=device) + 0.5) * 2 / CELLS - 1
-    rows, columns = torch.meshgrid(line, line, indexing="ij")
-    return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
-
-
 def _places(grid: Tensor) -> Tensor:
     """Where each cell lies on the canvas, -1..1: (B, 2, CELLS, CELLS)."""
-    places = _centres(grid.device).mT.reshape(2, CELLS, CELLS).to(grid.dtype)
+    places = centres(grid.device).mT.reshape(2, CELLS, CELLS).to(grid.dtype)
     return places.expand(len(grid), -1, -1, -1)
 
 

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.learned import INTERVALS
-from model.pose_net import PoseNet
+from model.pose_net import INTERVALS, PoseNet
 from training.measure import Motions, nearest_mirror, network_motions
 from training.pose_learner import Prepared
 
@@ -19,13 +18,13 @@ LAPLACE_WIDTH = -float(np.log(1 - SHARE))  # scales to either side that hold thi
 def calibrated(network: PoseNet, clips: Iterable[Prepared]) -> dict[str, Tensor]:
     """The network's weights with its scales stretched so that 68 % intervals hold 68 %.
 
-    One factor for each degree of freedom, over the pairs of all intervals of all clips.
+    One factor for each degree of freedom and interval, over the pairs of all clips.
     """
-    motions = [network_motions(network, clip, INTERVALS) for clip in clips]
-    found = Motions.joined([m for by_interval in motions for m in by_interval.values()])
+    found = [network_motions(network, clip, INTERVALS) for clip in clips]
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    last = f"sureness.{len(network.sureness) - 1}.bias"  # what it adds to the logarithms
-    weights[last] += torch.from_numpy(np.log(stretch(found))).to(weights[last])
+    for row, interval in enumerate(INTERVALS):
+        motions = Motions.joined([by_interval[interval] for by_interval in found])
+        weights["stretch"][row] *= torch.from_numpy(stretch(motions))
     return weights
 
 

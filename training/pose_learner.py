@@ -1,7 +1,7 @@
 """How the pose network learns: pairs on the canvas, and a loss that no mirror image changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
-from model.pose_net import PoseNet, Seen, block_shifts, cell_shifts
+from model.cells import block_shifts, cell_shifts
+from model.pose_net import PoseNet, Seen
 from training.clips import Clip
 from training.learner import draw_frames
 from tusrec import poses
@@ -19,6 +20,7 @@ from tusrec import poses
 SMALL_MM = 0.1  # displacement at which the relative error stops counting as relative
 NLL_SHARE = 0.1
 CELLS_SHARE = 0.3
+FIRST_SHARE = 0.3  # of what is seen before the frames are aligned
 WINDOWS = 2  # stretches of a clip that frames are drawn from in one step
 KNOWN = 0.7  # of the pairs whose shift within the picture is known beforehand
 GUESS_ERROR = 0.15  # of what is known, as a share of it
@@ -39,7 +41,8 @@ class Prepared:
 class PairBatch:
     """Pairs of frames with their true motions.
 
-    canvases: (F, 2, SIDE, SIDE). pairs: (P, 2) numbers of frames. scan: (P,) number of its clip.
+    canvases: (F, 2, SIDE, SIDE). pairs: (P, 3) numbers of two of them, and how many frames they are
+    apart. scan: (P,) number of its clip.
     description: (P, 6). motion, units: (P, 6) true xi over the units, and the units. half_extent:
     (P, 2) mm.
     """
@@ -71,10 +74,15 @@ class PoseLearner:
         """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
         batch = draw_batch(prepared, rng, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            seen = self.network(
-                batch.canvases, batch.pairs, batch.scan, batch.description, guess(batch, rng)
+            first, second = self.network(
+                batch.canvases,
+                batch.pairs,
+                batch.scan,
+                batch.description,
+                guess(batch, rng),
             )
-        return pose_loss(seen, batch), len(batch.pairs)
+        loss = pose_loss(second, batch) + FIRST_SHARE * pose_loss(first, batch)
+        return loss, len(batch.pairs)
 
 
 def prepare(clip: Clip) -> Prepared:
@@ -97,22 +105,22 @@ def draw_batch(
     """All pairs of a few frames of each clip, forwards or backwards, as they are or flipped."""
     drawn = [part for one in prepared for part in _draw_windows(one, rng)]
     owners = [one for one in prepared for _ in range(WINDOWS)]
-    offsets = np.cumsum([0, *(len(levels) for levels, _, _ in drawn)])
-    pairs = [p + offset for (_, p, _), offset in zip(drawn, offsets, strict=False)]
+    offsets = np.cumsum([0, *(len(part.levels) for part in drawn)])
+    pairs = [part.pairs + np.array([n, n, 0]) for part, n in zip(drawn, offsets, strict=False)]
     each = [len(p) for p in pairs]
 
     def repeated(values: Sequence[NDArray[np.float64]]) -> Tensor:
         return torch.from_numpy(np.repeat(np.array(values), each, axis=0)).float().to(device)
 
     units = repeated([one.canvas.units() for one in owners])
-    levels = torch.cat([levels for levels, _, _ in drawn]).to(device)
+    levels = torch.cat([part.levels for part in drawn]).to(device)
     scan = np.repeat(np.arange(len(drawn)) // WINDOWS, each)
     return PairBatch(
         network_input(levels).contiguous(memory_format=torch.channels_last),
         torch.from_numpy(np.concatenate(pairs)).to(device),
         torch.from_numpy(scan).to(device),
         repeated([one.canvas.description().astype(np.float64) for one in owners]),
-        torch.from_numpy(np.concatenate([xi for _, _, xi in drawn])).float().to(device) / units,
+        torch.from_numpy(np.concatenate([part.xi for part in drawn])).float().to(device) / units,
         units,
         repeated([np.array(one.canvas.half_extent_mm) for one in owners]),
     )
@@ -126,25 +134,31 @@ def guess(batch: PairBatch, rng: np.random.Generator) -> Tensor:
     return shifts * (noise * known[:, None, None]).to(shifts)
 
 
-def _draw_windows(
-    one: Prepared, rng: np.random.Generator
-) -> list[tuple[Tensor, NDArray[np.int64], NDArray[np.float64]]]:
-    """WINDOWS stretches of a clip, as `_draw` gives them, all as they are or all flipped."""
+@dataclass(frozen=True)
+class _Drawn:
+    """Levels of a few frames, pairs (P, 3) of them as in `PairBatch`, and their true xi (P, 6)."""
+
+    levels: Tensor
+    pairs: NDArray[np.int64]
+    xi: NDArray[np.float64]
+
+
+def _draw_windows(one: Prepared, rng: np.random.Generator) -> list[_Drawn]:
+    """WINDOWS stretches of a clip, all as they are or all flipped."""
     drawn = [_draw(one, rng) for _ in range(WINDOWS)]
     if rng.random() < 0.5:
         return drawn
-    return [(levels.flip(-1), pairs, xi * np.array(FLIP)) for levels, pairs, xi in drawn]
+    return [replace(d, levels=d.levels.flip(-1), xi=d.xi * np.array(FLIP)) for d in drawn]
 
 
-def _draw(
-    one: Prepared, rng: np.random.Generator
-) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float64]]:
-    """Levels of a few frames, pairs of them, and true motions of these."""
+def _draw(one: Prepared, rng: np.random.Generator) -> _Drawn:
     frames = draw_frames(len(one.levels), rng)
     pairs = np.array(list(combinations(range(len(frames)), 2)))
     backwards = rng.random(len(pairs)) < 0.5
     pairs[backwards] = pairs[backwards, ::-1]
-    return one.levels[torch.from_numpy(frames)], pairs, true_motion(one, frames[pairs])
+    shown = frames[pairs]
+    pairs = np.column_stack([pairs, np.abs(shown[:, 1] - shown[:, 0])])
+    return _Drawn(one.levels[torch.from_numpy(frames)], pairs, true_motion(one, shown))
 
 
 def pose_loss(seen: Seen, batch: PairBatch) -> Tensor:

@@ -8,6 +8,7 @@ rate and persistence are drawn here over the ranges that `sim.probe.Probe` state
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.3
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
+USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
 
 
 def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
@@ -44,11 +46,12 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     return Clip(frames, T_first_from_frame, image.spacing, seed)
 
 
-def usual_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
-    """A clip of a rotation scan exactly as `simulate.py` makes it, flaws and all."""
+def usual_clip(seed: tuple[int, int], length: int = LENGTH, kind: str = "rotation") -> Clip:
+    """A clip of a scan of one `kind` of USUAL exactly as `simulate.py` makes it, flaws and all."""
     rng = np.random.default_rng([*seed, 9])
-    whole = WHOLE_FRAMES["rotation"]
-    recipe = draw_recipe(seed, "rotation", whole)
+    protocol = USUAL[kind][seed[1] % len(USUAL[kind])]
+    whole = WHOLE_FRAMES[protocol]
+    recipe = draw_recipe(seed, protocol, whole)
     start = int(rng.integers(whole - length + 1))
     scan = Scan(replace(recipe, excerpt=(start, length)))
     T = scan.T_limb_from_image
@@ -136,10 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--count", type=int, default=1000)
     command.add_argument("--step", type=int, default=1, help="number of processes that share them")
-    command.add_argument("--usual", action="store_true", help="as simulate.py makes them")
+    command.add_argument("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
     command.add_argument("--length", type=int, default=LENGTH)
     options = command.parse_args(arguments)
-    make = usual_clip if options.usual else simulated_clip
+    make = partial(usual_clip, kind=options.usual) if options.usual else simulated_clip
     for number in range(options.first, options.count, options.step):
         path = options.folder / f"{options.seed}_{number:06d}.safetensors"
         if not path.exists():

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from model import learned
 from model.canonical import Canvas
-from model.learned import INTERVALS, Learned, fused, moved_origin
-from model.pose_net import PoseNet
+from model.learned import Learned, fused, moved_origin
+from model.pose_net import INTERVALS, PoseNet
 from tusrec import poses
 from tusrec.calibration import from_spacing
 

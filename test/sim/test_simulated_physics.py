@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim import measure
 from sim.imaging import FULL_LINES, HALF_LINES, Beamformer, LineGrid
-from sim.probe import FWHM_PER_SIGMA, PROBES, Probe, lens_waist_mm
+from sim.probe import CONVEX, FWHM_PER_SIGMA, PROBES, Probe, lens_waist_mm, vary
 from sim.scan import IMAGES
 
 DEPTHS = [("convex", 20.0), ("convex", 50.0), ("convex", 80.0), ("linear", 12.0), ("linear", 30.0)]
@@ -117,3 +119,20 @@ def test_echoes_of_unit_tissue_have_unit_power_at_every_depth() -> None:
         rows, _ = measure.window(b, depth, 3.0)
         near = measure.near_axis(b, 12.0, depth)
         assert power[rows, near].mean() == pytest.approx(1.0, rel=0.15)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    at_face=st.floats(-0.5, 0.5),
+    tilt=st.floats(-0.01, 0.01),
+    depth=st.floats(0, 90),
+)
+def test_a_rigid_motion_decorrelates_a_line_alike_at_all_depths_by_what_it_is_at_the_focus(
+    seed: int, at_face: float, tilt: float, depth: float
+) -> None:
+    probe = vary(CONVEX, np.random.default_rng(seed))
+    shift = np.array(at_face + tilt * depth)
+    found = probe.elevational_correlation(depth, shift, np.array(tilt))
+    at_focus = at_face + tilt * probe.lens_focus_mm
+    exponent = (at_focus**2 + (tilt * probe.rayleigh_mm()) ** 2) / probe.lens_waist_mm**2
+    assert float(found) == pytest.approx(np.exp(-exponent), rel=1e-9)

@@ -9,15 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import SPACING, moving_clip
 
-from model.pose_net import (
-    CELLS,
-    DESCRIPTION,
-    STEP,
-    PoseNet,
-    Seen,
-    block_shifts,
-    cell_shifts,
-)
+from model.cells import CELLS, block_shifts, cell_shifts
+from model.pose_net import DESCRIPTION, STEP, WIDTH, PoseNet, Seen
 from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
     FLIP,
@@ -48,9 +41,10 @@ def seen_as(motion: torch.Tensor, log_scale: torch.Tensor) -> Seen:
     """What a network says that saw `motion` in every cell, with cells of scale one."""
     shifts = cell_shifts(motion, torch.zeros(len(motion), DESCRIPTION))
     shifts = torch.cat([shifts[..., :2], shifts[..., 2:].abs()], dim=-1)
-    return Seen(
-        motion, log_scale, shifts, torch.zeros_like(shifts), torch.ones(len(motion), CELLS**2)
-    )
+    count, weights = len(motion), torch.zeros_like(shifts)
+    considered = torch.zeros(count, WIDTH, CELLS, CELLS)
+    ones = torch.ones(count, CELLS**2)
+    return Seen(motion, log_scale, shifts, weights, ones, considered)
 
 
 def test_motion_is_that_of_the_clip_about_the_canvas_centre() -> None:
@@ -113,7 +107,7 @@ def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
     one = prepare(moving_clip())
     for seed in range(8):
         batch = draw_batch([one], np.random.default_rng(seed), torch.device("cpu"))
-        first, second = batch.canvases[batch.pairs[0], 0]
+        first, second = batch.canvases[batch.pairs[0, :2], 0]
         pixels = batch.motion[0, 3].round().int()
         moved = torch.roll(second, int(pixels), dims=1)
         inner = (slice(120, 200), slice(140, 180))
@@ -125,12 +119,13 @@ def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> 
     prepared = [prepare(moving_clip((1, n), length=16)) for n in range(2)]
     batch = draw_batch(prepared, np.random.default_rng(0), torch.device("cpu"))
     assert batch.canvases.shape[:2] == (20, 2)
-    assert batch.pairs.shape == (40, 2)
-    assert (batch.pairs // 5 == torch.arange(4).repeat_interleave(10)[:, None]).all()
+    assert batch.pairs.shape == (40, 3)
+    assert (batch.pairs[:, :2] // 5 == torch.arange(4).repeat_interleave(10)[:, None]).all()
     assert (batch.scan == torch.arange(2).repeat_interleave(20)).all()
     steps = (batch.motion[:, 3] * batch.units[:, 3] / SPACING[0]).abs().round()
     assert steps.min() >= 1
     assert steps.max() <= 8
+    assert (steps == batch.pairs[:, 2]).all()
 
 
 def test_a_few_steps_lower_the_loss() -> None:

@@ -348,3 +348,24 @@ class TestTwoProcesses:
         assert process.wait(timeout=PATIENCE) == 0
         assert_equal(load_file(tmp_path / "run/rank_0"), load_file(tmp_path / "run/rank_1"))
         assert 0 < read_progress(path).minutes < 5
+
+
+def test_parts_that_are_held_stay_as_they_were_and_the_others_learn(
+    clips: Path, tmp_path: Path
+) -> None:
+    assert run(clips, tmp_path / "first", 2) == 0
+    start = tmp_path / "first" / checkpoint.FILE
+    held = ("--hold", "0", "1", "--from", str(start))
+    assert run(clips, tmp_path / "second", 3, *held) == 0
+    before = read_average(start)
+    after = read_tensors(tmp_path / "second" / checkpoint.FILE)
+    for name, value in before.items():
+        same = torch.equal(after[f"network.{name}"], value)
+        assert same == name.startswith(("0.", "1."))
+
+
+def test_a_part_that_the_network_does_not_have_cannot_be_held(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(clips, tmp_path / "run", 1, "--hold", "stem") == 2
+    assert "--hold: found stem, expected parts of the network such as 0, 1" in caplog.text

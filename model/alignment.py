@@ -1,0 +1,153 @@
+"""Two frames laid on each other to a fraction of a pixel: what differs then came from across.
+
+A shift of half a pixel within the picture changes speckle more than a tenth of a millimetre across
+does. So the in-plane motion, once it is known, is taken out by resampling the second frame, and
+each cell is asked how much of its speckle is lost still, and what shift is left: the latter by
+least squares on the grey levels' gradient (Lucas and Kanade, IJCAI 1981). Nothing here is learnt.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.canonical import SIDE
+from model.cells import CELLS, middles, pixel_shifts
+
+KERNEL, STRIDE = 8, 4  # pixels that a filter sees, and from one place of it to the next
+FILTERS = 32
+TRAITS = FILTERS + 6  # numbers a cell that tell how two aligned frames differ
+SHOWN = 0.99  # share of a resampled pixel or filter that must come from speckle
+STIFFNESS = 0.01  # of the residual shift, beside mean squared gradients of about 0.5
+LARGEST_RESIDUAL = 1.5  # pixels
+LEAST_LOST = 1e-4
+
+
+@dataclass(frozen=True)
+class Detail:
+    """B frames as others are laid on them.
+
+    image: (B, 2, SIDE, SIDE) of `canonical.network_input`. gradient: (B, 2, SIDE, SIDE) along x, y.
+    structure: (B, 3, CELLS, CELLS) mean xx, xy, yy of its products.
+    filtered: (B, FILTERS, SIDE / STRIDE, SIDE / STRIDE).
+    """
+
+    image: Tensor
+    gradient: Tensor
+    structure: Tensor
+    filtered: Tensor
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What tells two aligned frames apart, of B pairs.
+
+    traits: (B, TRAITS, CELLS, CELLS) root of the share of its correlation that each filter has
+    lost; the shift; root of what all grey levels have lost; logarithms of the gradient's strength
+    along x and y and of the share.
+    shift: (B, CELLS^2, 2) that is left along x and y, pixels.
+    share: (B, CELLS^2) of each cell that shows speckle in both.
+    """
+
+    traits: Tensor
+    shift: Tensor
+    share: Tensor
+
+
+def detail_of(image: Tensor) -> Detail:
+    """Frames (B, 2, SIDE, SIDE) of `canonical.network_input` as others are laid on them."""
+    gradient = _gradient(image)
+    x, y = gradient.unbind(1)
+    structure = _in_cells(torch.stack([x * x, x * y, y * y], dim=1))
+    filtered = _filtered(image[:, :1])
+    return Detail(image.to(filtered), gradient.to(filtered), structure, filtered)
+
+
+@torch.no_grad()
+def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -> Remainder:
+    """How frames `a` differ from others after `motion` (B, 6), from b to a, is taken out.
+
+    description: (B, 6) of `Canvas.description`.
+    """
+    b = resampled(image_b.float(), motion, description)
+    both = a.image[:, 1:] * (b[:, 1:] > SHOWN)
+    share = _in_cells(both)
+    contrast = b[:, :1] * both
+    difference = contrast - a.image[:, :1] * both
+    left = _residual(a, difference)
+    all_lost = _in_cells(difference * difference) / (2 * share + 1e-3)
+    traits = [
+        _root(_lost(a.filtered, _filtered(contrast), both)),
+        left,
+        _root(all_lost),
+        (a.structure[:, (0, 2)] + STIFFNESS).log(),
+        (share + 0.01).log(),
+    ]
+    return Remainder(torch.cat(traits, dim=1), left.flatten(2).mT, share.flatten(1))
+
+
+def resampled(image: Tensor, motion: Tensor, description: Tensor) -> Tensor:
+    """Images (B, C, SIDE, SIDE) as seen from the frames that `motion` (B, 6) leads to."""
+    row_shift, column_shift = pixel_shifts(motion, description)
+    line = middles(SIDE, image.device)
+    pixel = 2 / SIDE
+    x = line[None, None] - pixel * row_shift[:, :, None]
+    y = line[None, :, None] - pixel * column_shift[:, None, :]
+    grid = torch.stack([x, y], dim=-1)
+    with torch.autocast(image.device.type, enabled=False):
+        return functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
+
+
+def cosines(count: int) -> Tensor:
+    """The `count` lowest filters (count, KERNEL, KERNEL) of the cosine transform in the plane."""
+    line = torch.arange(KERNEL)
+    waves = torch.cos(math.pi * (line[None] + 0.5) * line[:, None] / KERNEL)
+    waves /= waves.norm(dim=1, keepdim=True)
+    filters = torch.einsum("iy,jx->ijyx", waves, waves).reshape(-1, KERNEL, KERNEL)
+    return filters[(line[:, None] + line[None]).flatten().argsort(stable=True)[:count]]
+
+
+def _filtered(contrast: Tensor) -> Tensor:
+    filters = cosines(FILTERS)[:, None].to(contrast.device)
+    return functional.conv2d(contrast, filters, stride=STRIDE, padding=(KERNEL - STRIDE) // 2)
+
+
+def _lost(a: Tensor, b: Tensor, both: Tensor) -> Tensor:
+    """Share of its correlation that each filter has lost (B, FILTERS, CELLS, CELLS)."""
+    shown = functional.avg_pool2d(both, KERNEL, STRIDE, padding=(KERNEL - STRIDE) // 2)
+    seen = (shown > SHOWN).to(a.dtype)
+    a, b = a * seen, b * seen
+    difference = a - b
+    energy = _in_cells(a * a + b * b)  # powers of bfloat16 are slow on a CPU
+    return _in_cells(difference * difference).float() / (energy.float() + 1e-3)
+
+
+def _residual(a: Detail, difference: Tensor) -> Tensor:
+    """Shift (B, 2, CELLS, CELLS) that is left in each cell, pixels along x and y."""
+    pull_x, pull_y = _in_cells(a.gradient * difference).unbind(1)
+    xx, xy, yy = a.structure.unbind(1)
+    xx, yy = xx + STIFFNESS, yy + STIFFNESS
+    shift = torch.stack([yy * pull_x - xy * pull_y, xx * pull_y - xy * pull_x], dim=1)
+    shift = shift / (xx * yy - xy * xy)[:, None]
+    return shift.clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """Central differences (B, 2, SIDE, SIDE) of the contrast, 0 where a neighbour is not shown."""
+    contrast, shown = image[:, :1], image[:, 1:]
+    parts = []
+    for dim in (3, 2):
+        before, after = ((torch.roll(contrast, n, dim), torch.roll(shown, n, dim)) for n in (1, -1))
+        parts.append(0.5 * (after[0] - before[0]) * after[1] * before[1] * shown)
+    return torch.cat(parts, dim=1)
+
+
+def _in_cells(values: Tensor) -> Tensor:
+    """Means (B, C, CELLS, CELLS) over the cells of values (B, C, n, n)."""
+    return functional.avg_pool2d(values, values.shape[-1] // CELLS)
+
+
+def _root(lost: Tensor) -> Tensor:
+    return lost.clamp(min=LEAST_LOST).sqrt()
