@@ -22,7 +22,7 @@ from model.decorrelation import Planes
 from model.device import Batches, fast_precision
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
-from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
+from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, agreed
 from model.signs import choose_signs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -140,16 +140,18 @@ class Learned:
         self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
     ) -> Tensor:
         """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
-        closer = self._compare_closer(frames, pairs, known, told)
+        first = self._first_look(frames, pairs, known, told)
+        description = told.description.expand(len(pairs), -1)
+        closer = self._network.compare_aligned(frames, pairs, first, description)
         scan = told.second.expand(len(pairs), -1, -1, -1)
-        seen = self._network.second(closer, scan, told.description.expand(len(pairs), -1))
-        scale = self._network.calibrated_scale(seen, int(pairs[0, 2]))
-        return torch.stack([seen.motion, scale])
+        second = self._network.second(closer, scan, description)
+        scale = self._network.calibrated_scale(second, int(pairs[0, 2]))
+        return torch.stack([agreed(first, second), scale])
 
     def _first_look(
         self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
     ) -> Seen:
-        """What is seen within the picture before frames are aligned, at what is `known` (P, 6).
+        """What is seen before frames are aligned, at what is `known` (P, 6) of their motion.
 
         Where nothing is, a look tells it, and another is only for shifts that features hardly span.
         """
@@ -158,7 +160,7 @@ class Learned:
 
         def look(guess: Tensor | None) -> Seen:
             compared = self._compare(frames, pairs, guess)
-            seen: Seen = self._network.first(compared, scan, description, across=False)
+            seen: Seen = self._network.first(compared, scan, description)
             return seen
 
         if known is not None:
@@ -166,14 +168,6 @@ class Learned:
         seen = look(None)
         guess = block_shifts(seen.motion, description)
         return look(guess) if bool((guess.abs() > STEP / 2).any()) else seen
-
-    def _compare_closer(
-        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
-    ) -> Compared:
-        first = self._first_look(frames, pairs, known, told)
-        description = told.description.expand(len(pairs), -1)
-        closer: Compared = self._network.compare_aligned(frames, pairs, first, description)
-        return closer
 
     def _compare(self, frames: Encoded, pairs: Tensor, guess: Tensor | None) -> Compared:
         a, b, _ = pairs.unbind(1)
@@ -190,7 +184,14 @@ class Learned:
             shown.append((encoded, pairs.to(description.device)))
         before = _mean(self._compare(*part, None) for part in shown)
         told = _Told(before, torch.empty(0), description)
-        return replace(told, second=_mean(self._compare_closer(*p, None, told) for p in shown))
+
+        def aligned(frames: Encoded, pairs: Tensor) -> Compared:
+            first = self._first_look(frames, pairs, None, told)
+            each = description.expand(len(pairs), -1)
+            compared: Compared = self._network.compare_aligned(frames, pairs, first, each)
+            return compared
+
+        return replace(told, second=_mean(aligned(*part) for part in shown))
 
     def _encode(self, levels: Tensor) -> Encoded:
         inputs = network_input(levels).contiguous(memory_format=torch.channels_last)

@@ -270,10 +270,8 @@ class _Verdict(nn.Module):
             nn.Linear(WIDTH + FREEDOMS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FREEDOMS)
         )
 
-    def forward(
-        self, pairs: Compared, scan: Tensor, description: Tensor, *, across: bool = True
-    ) -> Seen:
-        """The motion of each pair; without `across`, that within the picture alone.
+    def forward(self, pairs: Compared, scan: Tensor, description: Tensor) -> Seen:
+        """The motion of each pair.
 
         scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the scan.
         description: (B, DESCRIPTION).
@@ -288,7 +286,7 @@ class _Verdict(nn.Module):
         log_weights = raw[..., 3:].clamp(*LOG_WEIGHTS)
         weights = torch.exp(log_weights) * pairs.share[..., None]
         with torch.autocast(shifts.device.type, enabled=False):  # normal equations want float32
-            motion, log_sd = _fit(shifts, weights, description, across=across)
+            motion, log_sd = _fit(shifts, weights, description)
         summary = _overall(replace(pairs, cells=considered).weighted())
         log_scale = log_sd + self.sureness(torch.cat([summary, log_sd], dim=1)).float()
         log_scale = log_scale.clamp(*LOG_SCALES)
@@ -327,19 +325,28 @@ def _mean_of_group(compared: Compared, group: Tensor) -> Tensor:
     return means.reshape(values.shape)
 
 
-def _fit(
-    shifts: Tensor, weights: Tensor, description: Tensor, *, across: bool
-) -> tuple[Tensor, Tensor]:
+def agreed(first: Seen, second: Seen) -> Tensor:
+    """Motion (B, 6) from what was seen before and after frames were aligned: across, the mean.
+
+    The two err in different ways. Of the first, the mirror that is more like the second counts.
+    """
+    weight = torch.tensor([1 / 3, 1 / 3, 1.0], device=first.motion.device)  # mean squares
+    before, after = first.motion[:, ACROSS], second.motion[:, ACROSS]
+    likeness = (before * after * weight).sum(dim=1, keepdim=True)
+    motion = second.motion.clone()
+    motion[:, ACROSS] = 0.5 * (after + torch.where(likeness < 0, -before, before))
+    return motion
+
+
+def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
     """Motion (B, 6), and logarithms of its standard deviations were the cells independent."""
     places, ratio = geometry(description)
     in_plane, known_in_plane = fit_in_plane(shifts[..., :2], weights[..., :2], places, ratio)
-    plane, known = torch.zeros_like(in_plane), torch.ones_like(known_in_plane)
-    if across:
-        plane, known = fit_across(shifts[..., 2], weights[..., 2], places)
+    across, known_across = fit_across(shifts[..., 2], weights[..., 2], places)
     order = torch.argsort(torch.tensor(ACROSS + IN_PLANE, device=shifts.device))
-    motion = torch.cat([plane, in_plane], dim=1)[:, order]
-    information = torch.cat([i.diagonal(dim1=1, dim2=2) for i in (known, known_in_plane)], dim=1)
-    return motion, -0.5 * information[:, order].log()
+    motion = torch.cat([across, in_plane], dim=1)[:, order]
+    known = [part.diagonal(dim1=1, dim2=2) for part in (known_across, known_in_plane)]
+    return motion, -0.5 * torch.cat(known, dim=1)[:, order].log()
 
 
 def _padded(features: Tensor, pixels: int) -> Tensor:
