@@ -1,6 +1,6 @@
 """What speckle can tell of motion across the picture at best, and what it cannot.
 
-`python -m bench.speckle_floor`, 20 s. Along one line of the picture a Gaussian beam decorrelates
+`python -m bench.speckle_floor`. Along one line of the picture a Gaussian beam decorrelates
 alike at all depths: by the motion z_f where the lens has its focus and the tilt theta of the line,
 
     -log |correlation| = (z_f^2 + (theta rayleigh)^2) / waist^2,
@@ -35,6 +35,15 @@ PROTOCOLS = {"rotation scans": "rotation", "sweeps across the limb": "Per_S_DtP"
 
 
 @dataclass(frozen=True)
+class Course:
+    """Poses (N, 4, 4) of one scan about the middle of the face, its screen, and its probe."""
+
+    T: Array
+    persistence: float
+    probe: Probe
+
+
+@dataclass(frozen=True)
 class Moved:
     """Pairs of one scan, and its probe.
 
@@ -49,8 +58,9 @@ class Moved:
 def main() -> None:
     """Print a line for every protocol and interval."""
     for name, protocol in PROTOCOLS.items():
+        courses = [course(number, protocol) for number in range(SCANS)]
         for interval in INTERVALS:
-            moved = [moved_pairs(number, protocol, interval) for number in range(SCANS)]
+            moved = [moved_pairs(one, interval) for one in courses]
             unknown, known = (floor(moved, lens_is_known=known) for known in (False, True))
             sharp = [replace(one, shown=one.xi) for one in moved]
             sharp_unknown, sharp_known = (floor(sharp, lens_is_known=k) for k in (False, True))
@@ -61,18 +71,24 @@ def main() -> None:
             )
 
 
-def moved_pairs(number: int, protocol: str, interval: int) -> Moved:
-    """True motions of pairs of one scan; no picture is needed."""
+def course(number: int, protocol: str) -> Course:
+    """How one scan goes; no picture is needed."""
     recipe = draw_recipe((EVALUATION_SEED + 400, number), protocol, motion.WHOLE_FRAMES[protocol])
     scan = Scan(recipe)
     to_face = np.append(scan.beamformer.image.contact_mm, 0.0)
     T = poses.about_point(scan.T_limb_from_image, to_face)
-    first = np.arange(1, len(T) - interval, EVERY)
+    return Course(T, recipe.console.persistence, recipe.probe)
+
+
+def moved_pairs(one: Course, interval: int) -> Moved:
+    """True motions of pairs of a scan, and as its frames show them."""
+    first = np.arange(1, len(one.T) - interval, EVERY)
     xi, before = (
-        poses.log(poses.inverse(T[start]) @ T[start + interval]) for start in (first, first - 1)
+        poses.log(poses.inverse(one.T[start]) @ one.T[start + interval])
+        for start in (first, first - 1)
     )
-    share = recipe.console.persistence
-    return Moved(xi, (1 - share) * xi + share * before, recipe.probe)
+    shown = (1 - one.persistence) * xi + one.persistence * before
+    return Moved(xi, shown, one.probe)
 
 
 def floor(moved: list[Moved], *, lens_is_known: bool) -> float:

@@ -8,13 +8,14 @@ least squares on the grey levels' gradient (Lucas and Kanade, IJCAI 1981). Nothi
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from model.canonical import SIDE
-from model.cells import CELLS, middles, pixel_shifts
+from model.cells import CELLS, in_plane_shifts, middles
 
 KERNEL, STRIDE = 8, 4  # pixels that a filter sees, and from one place of it to the next
 FILTERS = 32
@@ -58,11 +59,12 @@ class Remainder:
 
 def detail_of(image: Tensor) -> Detail:
     """Frames (B, 2, SIDE, SIDE) of `canonical.network_input` as others are laid on them."""
+    image = image.contiguous()
     gradient = _gradient(image)
     x, y = gradient.unbind(1)
     structure = _in_cells(torch.stack([x * x, x * y, y * y], dim=1))
     filtered = _filtered(image[:, :1])
-    return Detail(image.to(filtered), gradient.to(filtered), structure, filtered)
+    return Detail(image.to(filtered.dtype), gradient.to(filtered.dtype), structure, filtered)
 
 
 @torch.no_grad()
@@ -71,18 +73,19 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
 
     description: (B, 6) of `Canvas.description`.
     """
-    b = resampled(image_b.float(), motion, description)
+    b = resampled(image_b.float(), motion, description).to(a.image.dtype)
     both = a.image[:, 1:] * (b[:, 1:] > SHOWN)
-    share = _in_cells(both)
     contrast = b[:, :1] * both
     difference = contrast - a.image[:, :1] * both
-    left = _residual(a, difference)
-    all_lost = _in_cells(difference * difference) / (2 * share + 1e-3)
+    planes = torch.cat([both, difference * difference, a.gradient * difference], dim=1)
+    means = _in_cells(planes).float()
+    share, energy = means[:, :1], means[:, 1:2]
+    left = _residual(a.structure.float(), means[:, 2:])
     traits = [
         _root(_lost(a.filtered, _filtered(contrast), both)),
         left,
-        _root(all_lost),
-        (a.structure[:, (0, 2)] + STIFFNESS).log(),
+        _root(energy / (2 * share + 1e-3)),
+        (a.structure[:, (0, 2)].float() + STIFFNESS).log(),
         (share + 0.01).log(),
     ]
     return Remainder(torch.cat(traits, dim=1), left.flatten(2).mT, share.flatten(1))
@@ -90,13 +93,12 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
 
 def resampled(image: Tensor, motion: Tensor, description: Tensor) -> Tensor:
     """Images (B, C, SIDE, SIDE) as seen from the frames that `motion` (B, 6) leads to."""
-    row_shift, column_shift = pixel_shifts(motion, description)
+    rows, columns = in_plane_shifts(motion, description)
     line = middles(SIDE, image.device)
-    pixel = 2 / SIDE
-    x = line[None, None] - pixel * row_shift[:, :, None]
-    y = line[None, :, None] - pixel * column_shift[:, None, :]
-    grid = torch.stack([x, y], dim=-1)
-    with torch.autocast(image.device.type, enabled=False):
+    grid = torch.empty(len(image), SIDE, SIDE, 2, device=image.device)
+    grid[..., 0] = line - rows[:, :, None]
+    grid[..., 1] = line[:, None] - columns[:, None]
+    with torch.autocast(image.device.type, enabled=False):  # places want float32
         return functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
 
 
@@ -109,25 +111,30 @@ def cosines(count: int) -> Tensor:
     return filters[(line[:, None] + line[None]).flatten().argsort(stable=True)[:count]]
 
 
+@cache
+def _filters(device: torch.device) -> Tensor:
+    return cosines(FILTERS)[:, None].to(device, memory_format=torch.channels_last)
+
+
 def _filtered(contrast: Tensor) -> Tensor:
-    filters = cosines(FILTERS)[:, None].to(contrast.device)
-    return functional.conv2d(contrast, filters, stride=STRIDE, padding=(KERNEL - STRIDE) // 2)
+    """(B, 1, SIDE, SIDE) -> (B, FILTERS, n, n), channels last, in which means are fast."""
+    padding = (KERNEL - STRIDE) // 2
+    found = functional.conv2d(contrast, _filters(contrast.device), stride=STRIDE, padding=padding)
+    return found.contiguous(memory_format=torch.channels_last)
 
 
 def _lost(a: Tensor, b: Tensor, both: Tensor) -> Tensor:
     """Share of its correlation that each filter has lost (B, FILTERS, CELLS, CELLS)."""
-    shown = functional.avg_pool2d(both, KERNEL, STRIDE, padding=(KERNEL - STRIDE) // 2)
-    seen = (shown > SHOWN).to(a.dtype)
-    a, b = a * seen, b * seen
-    difference = a - b
-    energy = _in_cells(a * a + b * b)  # powers of bfloat16 are slow on a CPU
+    seen = (_windows(both) > SHOWN).to(a.dtype)
+    difference = (a - b) * seen
+    energy = _in_cells((a * a + b * b) * seen)  # powers of bfloat16 are slow on a CPU
     return _in_cells(difference * difference).float() / (energy.float() + 1e-3)
 
 
-def _residual(a: Detail, difference: Tensor) -> Tensor:
+def _residual(structure: Tensor, pull: Tensor) -> Tensor:
     """Shift (B, 2, CELLS, CELLS) that is left in each cell, pixels along x and y."""
-    pull_x, pull_y = _in_cells(a.gradient * difference).unbind(1)
-    xx, xy, yy = a.structure.unbind(1)
+    pull_x, pull_y = pull.unbind(1)
+    xx, xy, yy = structure.unbind(1)
     xx, yy = xx + STIFFNESS, yy + STIFFNESS
     shift = torch.stack([yy * pull_x - xy * pull_y, xx * pull_y - xy * pull_x], dim=1)
     shift = shift / (xx * yy - xy * xy)[:, None]
@@ -146,7 +153,32 @@ def _gradient(image: Tensor) -> Tensor:
 
 def _in_cells(values: Tensor) -> Tensor:
     """Means (B, C, CELLS, CELLS) over the cells of values (B, C, n, n)."""
-    return functional.avg_pool2d(values, values.shape[-1] // CELLS)
+    if values.is_contiguous(memory_format=torch.channels_last):
+        return functional.avg_pool2d(values, values.shape[-1] // CELLS)
+    return _means(values, _cell_means(values.shape[-1], values.device))
+
+
+def _windows(values: Tensor) -> Tensor:
+    """Means (B, C, n / STRIDE, n / STRIDE) over what a filter sees at each place, 0 beyond."""
+    return _means(values, _window_means(values.shape[-1], values.device))
+
+
+def _means(values: Tensor, means: Tensor) -> Tensor:
+    """Values (B, C, n, n) by means (n, m) of rows and of columns; products are fast on a CPU."""
+    return means.mT @ (values @ means)
+
+
+@cache
+def _cell_means(side: int, device: torch.device) -> Tensor:
+    places = torch.arange(side, device=device) * CELLS // side
+    return functional.one_hot(places, CELLS) * (CELLS / side)
+
+
+@cache
+def _window_means(side: int, device: torch.device) -> Tensor:
+    first = STRIDE * torch.arange(side // STRIDE, device=device) - (KERNEL - STRIDE) // 2
+    after = torch.arange(side, device=device)[:, None] - first
+    return ((after >= 0) & (after < KERNEL)) / KERNEL
 
 
 def _root(lost: Tensor) -> Tensor:

@@ -61,16 +61,16 @@ def sides(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
     basis: (B, C, 3). From several planes to start with, each is fitted in turn to the sides that
     the one before tells; the one that fits the sizes best in the end is believed.
     """
-    starts = _starts(basis, sizes, weights)
-    count = starts.shape[1]
-    basis, sizes, weights = (t.repeat_interleave(count, 0) for t in (basis, sizes, weights))
-    plane = starts.flatten(0, 1)
+    weighted = basis * weights[..., None]
+    covariance = torch.linalg.inv(weighted.mT @ basis + _prior(basis))
+    pull = covariance @ (weighted * sizes[..., None]).mT  # by which sides (B, C, S) make planes
+    plane = _starts(basis, sizes, weights).mT
     for _ in range(ROUNDS):
-        plane, _ = weighted_fit(basis, _sign(basis, plane) * sizes, weights)
-    side = _sign(basis, plane)
-    misfit = weights * ((basis @ plane[..., None])[..., 0] - side * sizes).square()
-    best = misfit.sum(dim=1).reshape(-1, count).argmin(dim=1)
-    return side.reshape(len(best), count, -1)[torch.arange(len(best), device=best.device), best]
+        plane = pull @ _sign(basis @ plane)
+    moved = basis @ plane
+    misfit = weights[:, None] @ (moved.abs() - sizes[..., None]).square()
+    best = misfit.argmin(dim=2, keepdim=True).expand(-1, moved.shape[1], -1)
+    return _sign(moved.gather(2, best)[..., 0])
 
 
 def _starts(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
@@ -89,11 +89,14 @@ def _starts(basis: Tensor, sizes: Tensor, weights: Tensor) -> Tensor:
 def weighted_fit(basis: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients (B, n) of values (B, C) on basis (B, C, n), and information (B, n, n)."""
     weighted = basis * weights[..., None]
-    prior = RIDGE * torch.eye(basis.shape[-1], device=basis.device)
-    information = weighted.mT @ basis + prior
+    information = weighted.mT @ basis + _prior(basis)
     vector = weighted.mT @ values[..., None]
     return torch.linalg.solve(information, vector)[..., 0], information
 
 
-def _sign(basis: Tensor, plane: Tensor) -> Tensor:
-    return torch.where((basis @ plane[..., None])[..., 0] < 0, -1.0, 1.0)
+def _prior(basis: Tensor) -> Tensor:
+    return RIDGE * torch.eye(basis.shape[-1], device=basis.device)
+
+
+def _sign(moved: Tensor) -> Tensor:
+    return torch.where(moved < 0, -1.0, 1.0)

@@ -48,14 +48,15 @@ def block_shifts(motion: Tensor, description: Tensor) -> Tensor:
     return functional.avg_pool2d(grid.permute(0, 3, 1, 2), times).flatten(2).mT
 
 
-def pixel_shifts(motion: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
-    """Shifts in pixels along x of every row (B, SIDE), and along y of every column (B, SIDE).
+def in_plane_shifts(motion: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
+    """Shifts along x of every row (B, SIDE), and along y of every column (B, SIDE).
 
-    To first order in the angle, a row is shifted as one along x, and a column along y.
+    In halves of the canvas. To first order in the angle, a row is shifted as one along x, and a
+    column along y.
     """
     line = middles(SIDE, motion.device)
     filled_x, filled_y = _filled(description)[:, :, None].unbind(1)
-    rock, lateral, axial = motion[:, IN_PLANE, None].unbind(1)
+    rock, lateral, axial = (motion[:, IN_PLANE, None] * (2 / SIDE)).unbind(1)
     ratio = _ratio(description)[:, None]
     return lateral - rock * line / filled_y, axial + ratio * rock * line / filled_x
 

@@ -5,8 +5,9 @@ image, which two frames do not show, is chosen as for the classical estimator (`
 intervals are fused as there (`fusion`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -31,11 +32,12 @@ from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 Pairs = Mapping[int, tuple[Array, Array]]
+ByInterval = dict[int, Array]
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
-STRETCHES = 12  # of SPAN frames, by which a scan is summed up
-SLICES = {"cpu": 8, "cuda": 64}  # frames encoded at a time; one takes 3.5 MB in bfloat16
+PART, STRETCHES = 32, 2  # frames of a scan, and stretches of SPAN of them that sum it up
+SLICES = {"cpu": 16, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
 
 PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
 PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
@@ -107,115 +109,114 @@ class Learned:
         precision = self._precision or fast_precision(device)
         reduced = precision != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
-            parts = self._sweep(levels, count, self._told(levels, count, told))
+            parts = list(self._sweep(levels, count, told))
         units = canvas.units()
         joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
         return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}
 
-    def _sweep(self, levels: Levels, count: int, told: "_Told") -> list[dict[int, Array]]:
-        """Motions and scales (2, B, 6) in canvas units of all pairs by interval, in slices."""
-        intervals = [k for k in INTERVALS if k < count]
-        before: list[Encoded] = []  # of the last frames, as many as the longest interval reaches
-        steps = torch.zeros(count - 1, FREEDOMS, device=told.description.device)
+    def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator[ByInterval]:
+        """Motions and scales (2, P, 6) in canvas units of all pairs that end in each part."""
+        steps = torch.zeros(count - 1, FREEDOMS, device=description.device)
+        before: list[Encoded] = []  # the last frames, as many as the longest interval reaches
+        for start, stop in parts_of(count):
+            frames = Encoded.joined([*before, *self._encoded(levels, start, stop)])
+            told = self._told(frames, stop - start, description)
+            yield self._pairs_ending(frames, start, stop, steps, told)
+            before = [frames[-max(INTERVALS) :]]
 
-        def work(start: int, stop: int) -> dict[int, Array]:
-            joined = Encoded.joined([*before, self._encode(levels(start, stop))])
-            found = {}
-            for k in intervals:
-                first = max(start - k, 0)  # number of the first pair that ends in a new frame
-                pairs = max(stop - k - first, 0)
-                ends = torch.arange(len(joined) - pairs, len(joined), device=steps.device)
-                known = _sums(steps, first, pairs, k) if k > 1 and pairs else None
-                both = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
-                seen = self._measure(joined, both, known, told) if pairs else _nothing()
-                if k == 1:
-                    steps[first : first + pairs] = seen[0]
-                found[k] = seen.double().cpu().numpy()
-            before[:] = [joined[-max(INTERVALS) :]]
-            return found
+    def _pairs_ending(
+        self, frames: Encoded, start: int, stop: int, steps: Tensor, told: "_Told"
+    ) -> ByInterval:
+        """Motions and scales (2, P, 6) of the pairs that end in frames start..stop - 1.
 
-        return self._batches[steps.device.type].run(work, count)
+        frames: the last of them is stop - 1. steps: (N-1, 6), of which those found are filled in.
+        """
+        found = {}
+        for k in (k for k in INTERVALS if k <= len(steps)):
+            first = max(start - k, 0)  # number of the first pair
+            count = max(stop - k - first, 0)
+            ends = torch.arange(len(frames) - count, len(frames), device=steps.device)
+            pairs = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
+            known = _sums(steps, first, count, k) if k > 1 and count else None
+            seen = self._measure(frames, pairs, known, told)
+            if k == 1:
+                steps[first : first + count] = seen[0]
+            found[k] = seen.double().cpu().numpy()
+        return found
 
     def _measure(
         self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
     ) -> Tensor:
         """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
-        first = self._first_look(frames, pairs, known, told)
-        description = told.description.expand(len(pairs), -1)
-        closer = self._network.compare_aligned(frames, pairs, first, description)
-        scan = told.second.expand(len(pairs), -1, -1, -1)
-        second = self._network.second(closer, scan, description)
-        scale = self._network.calibrated_scale(second, int(pairs[0, 2]))
-        return torch.stack([agreed(first, second), scale])
 
-    def _first_look(
-        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
-    ) -> Seen:
-        """What is seen before frames are aligned, at what is `known` (P, 6) of their motion.
+        def work(start: int, stop: int) -> Tensor:
+            some, description = pairs[start:stop], told.description.expand(stop - start, -1)
+            guess = None if known is None else block_shifts(known[start:stop], description)
+            before = self._look(frames, some, guess, told)
+            aligned = self._network.compare_aligned(frames, some, before, description)
+            after = self._network.after(aligned, told.after, description)
+            scale = self._network.calibrated_scale(after, int(some[0, 2]))
+            return torch.stack([agreed(before, after), scale])
 
-        Where nothing is, a look tells it, and another is only for shifts that features hardly span.
-        """
-        description = told.description.expand(len(pairs), -1)
-        scan = told.first.expand(len(pairs), -1, -1, -1)
+        nothing = torch.empty(2, 0, FREEDOMS, device=pairs.device)
+        parts = self._batches[pairs.device.type].run(work, len(pairs))
+        return torch.cat([nothing, *parts], dim=1)
 
-        def look(guess: Tensor | None) -> Seen:
-            compared = self._compare(frames, pairs, guess)
-            seen: Seen = self._network.first(compared, scan, description)
-            return seen
+    def _look(self, frames: Encoded, pairs: Tensor, guess: Tensor | None, told: "_Told") -> Seen:
+        """What is seen before frames are aligned, at a guess (P, BLOCKS^2, 2) of their shifts."""
+        compared = self._network.compare(frames, pairs, guess)
+        seen = self._before(compared, told)
+        return seen if guess is not None else self._look_again(frames, pairs, seen, told)
 
-        if known is not None:
-            return look(block_shifts(known, description))
-        seen = look(None)
-        guess = block_shifts(seen.motion, description)
-        return look(guess) if bool((guess.abs() > STEP / 2).any()) else seen
+    def _look_again(self, frames: Encoded, pairs: Tensor, seen: Seen, told: "_Told") -> Seen:
+        """Another look at what was `seen` without a guess, for shifts that features hardly span."""
+        guess = block_shifts(seen.motion, told.description.expand(len(pairs), -1))
+        far = bool((guess.abs() > STEP / 2).any())
+        return self._look(frames, pairs, guess, told) if far else seen
 
-    def _compare(self, frames: Encoded, pairs: Tensor, guess: Tensor | None) -> Compared:
-        a, b, _ = pairs.unbind(1)
-        compared: Compared = self._network.compare(frames.view(a), frames.view(b, guess))
-        return compared
+    def _before(self, compared: Compared, told: "_Told") -> Seen:
+        description = told.description.expand(len(compared.cells), -1)
+        seen: Seen = self._network.before(compared, told.before, description)
+        return seen
 
-    def _told(self, levels: Levels, count: int, description: Tensor) -> "_Told":
-        """What pairs from all over the scan look like, before and after they are aligned."""
-        shown = []
-        for numbers in stretches(count):
-            encoded = self._encode(torch.cat([levels(n, n + 1) for n in numbers.tolist()]))
-            a, b = np.triu_indices(len(numbers), 1)
-            pairs = torch.from_numpy(np.column_stack([a, b, numbers[b] - numbers[a]]))
-            shown.append((encoded, pairs.to(description.device)))
-        before = _mean(self._compare(*part, None) for part in shown)
-        told = _Told(before, torch.empty(0), description)
+    def _told(self, frames: Encoded, count: int, description: Tensor) -> "_Told":
+        """What a few pairs of the last `count` frames look like, before and after alignment."""
+        pairs = told_pairs(count) + torch.tensor([*[len(frames) - count] * 2, 0])
+        pairs = pairs.to(description.device)
+        compared = self._network.compare(frames, pairs)
+        told = _Told(_mean(compared), torch.empty(0), description)
+        seen = self._look_again(frames, pairs, self._before(compared, told), told)
+        each = description.expand(len(pairs), -1)
+        return replace(told, after=_mean(self._network.compare_aligned(frames, pairs, seen, each)))
 
-        def aligned(frames: Encoded, pairs: Tensor) -> Compared:
-            first = self._first_look(frames, pairs, None, told)
-            each = description.expand(len(pairs), -1)
-            compared: Compared = self._network.compare_aligned(frames, pairs, first, each)
-            return compared
+    def _encoded(self, levels: Levels, start: int, stop: int) -> list[Encoded]:
+        def work(first: int, last: int) -> Encoded:
+            inputs = network_input(levels(start + first, start + last))
+            encoded: Encoded = self._network.encode(
+                inputs.contiguous(memory_format=torch.channels_last)
+            )
+            return encoded
 
-        return replace(told, second=_mean(aligned(*part) for part in shown))
-
-    def _encode(self, levels: Tensor) -> Encoded:
-        inputs = network_input(levels).contiguous(memory_format=torch.channels_last)
-        encoded: Encoded = self._network.encode(inputs)
-        return encoded
+        batches = self._batches[next(self._network.parameters()).device.type]
+        return batches.run(work, stop - start)
 
 
 @dataclass(frozen=True)
 class _Told:
-    """What the network is told of a scan, as a batch of one.
+    """What the network is told of a part of a scan, as a batch of one.
 
-    first, second: means of `Compared.weighted` before and after frames are aligned.
+    before, after: means of `Compared.weighted` before and after frames are aligned.
     description: (1, DESCRIPTION).
     """
 
-    first: Tensor
-    second: Tensor
+    before: Tensor
+    after: Tensor
     description: Tensor
 
 
-def _mean(parts: Iterable[Compared]) -> Tensor:
-    """Mean of `Compared.weighted` over parts of a scan, as a batch of one."""
-    means = [part.weighted().mean(dim=0, keepdim=True) for part in parts]
-    return torch.cat(means).mean(dim=0, keepdim=True)
+def _mean(compared: Compared) -> Tensor:
+    """Mean of `Compared.weighted` over pairs, as a batch of one."""
+    return compared.weighted().mean(dim=0, keepdim=True)
 
 
 def _sums(steps: Tensor, first: int, pairs: int, interval: int) -> Tensor:
@@ -224,18 +225,25 @@ def _sums(steps: Tensor, first: int, pairs: int, interval: int) -> Tensor:
     return windows.sum(dim=-1)
 
 
-def _nothing() -> Tensor:
-    return torch.empty(2, 0, FREEDOMS)
+def parts_of(count: int) -> list[tuple[int, int]]:
+    """The first frame of each part of a scan of `count`, and the one after its last."""
+    ends = np.linspace(0, count, max(round(count / PART), 1) + 1).round().astype(int).tolist()
+    return list(pairwise(ends))
 
 
-def stretches(count: int) -> list[NDArray[np.int64]]:
-    """Numbers of the frames, of `count`, that the scan is summed up by: as in training."""
+def told_pairs(count: int) -> Tensor:
+    """Pairs (P, 3), as `PoseNet.forward` takes them, that sum up a part of `count` frames.
+
+    As in training: of a few frames of each of a few stretches.
+    """
     rng = np.random.default_rng(0)
     span = min(SPAN, count)
-    starts = np.unique(np.linspace(0, count - span, STRETCHES).round().astype(np.int64))
-    return [
-        start + np.sort(rng.choice(span, min(TOGETHER, span), replace=False)) for start in starts
-    ]
+    pairs = []
+    for start in np.linspace(0, count - span, STRETCHES).round().astype(np.int64):
+        numbers = start + np.sort(rng.choice(span, min(TOGETHER, span), replace=False))
+        a, b = numbers[np.array(np.triu_indices(len(numbers), 1))]
+        pairs.append(np.column_stack([a, b, b - a]))
+    return torch.from_numpy(np.concatenate(pairs))
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:

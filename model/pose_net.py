@@ -188,13 +188,13 @@ class PoseNet(nn.Module):
         self.common = _mixing(CHANNELS**2, WIDTH)
         self.common_coarse = _mixing(CHANNELS**2, WIDTH)
         self.look = nn.Sequential(
-            *_convolution(WIDTH + OWN + 1 + 2 + CHANNELS, WIDTH, kernel=1), _Block(1)
+            *_convolution(WIDTH + OWN + 1 + 2 + CHANNELS + 1, WIDTH, kernel=1), _Block(1)
         )
-        self.first = _Verdict()
+        self.before = _Verdict()
         self.look_closer = nn.Sequential(
             *_convolution(TRAITS + 1 + WIDTH, WIDTH, kernel=1), _Block(1)
         )
-        self.second = _Verdict()
+        self.after = _Verdict()
         self.register_buffer("stretch", torch.ones(len(INTERVALS), FREEDOMS))
 
     def forward(
@@ -206,11 +206,11 @@ class PoseNet(nn.Module):
         guess: (P, BLOCKS^2, 2), as for `Encoded.view`.
         Returns what is seen before and after the frames are aligned; the latter is the answer.
         """
-        encoded, (a, b, _) = self.encode(canvases), pairs.unbind(1)
-        compared = self.compare(encoded.view(a), encoded.view(b, guess))
-        first = self.first(compared, _mean_of_group(compared, scan), description)
-        closer = self.compare_aligned(encoded, pairs, first, description)
-        return first, self.second(closer, _mean_of_group(closer, scan), description)
+        encoded = self.encode(canvases)
+        compared = self.compare(encoded, pairs, guess)
+        before = self.before(compared, _mean_of_group(compared, scan), description)
+        aligned = self.compare_aligned(encoded, pairs, before, description)
+        return before, self.after(aligned, _mean_of_group(aligned, scan), description)
 
     def encode(self, canvases: Tensor) -> Encoded:
         """Encode canvases (B, 2, SIDE, SIDE) of `canonical.network_input`."""
@@ -227,26 +227,26 @@ class PoseNet(nn.Module):
         blocks, _ = _cut(coarse, numbers, BLOCKS)
         return Encoded(fine, coarse, cells, blocks, own, **vars(detail_of(canvases)))
 
-    def compare(self, a: View, b: View) -> Compared:
-        """B frames beside B others."""
+    def compare(self, frames: Encoded, pairs: Tensor, guess: Tensor | None = None) -> Compared:
+        """Pairs (P, 3) of frames as for `forward`, at a guess (P, BLOCKS^2, 2) of their shifts."""
+        first, second, gap = pairs.unbind(1)
+        a, b = frames.view(first), frames.view(second, guess)
         common = _on_grid(self.common(_correlations(a.cells, b.cells)), CELLS)
         coarse = _on_grid(self.common_coarse(_correlations(a.blocks, b.blocks)), BLOCKS)
         common = common + functional.interpolate(coarse, scale_factor=CELLS // BLOCKS)
         lost = _on_grid(_lost(a.cells, b.cells), CELLS)
-        seen = torch.cat([common, 0.5 * (a.own + b.own), _places(common), lost], dim=1)
+        own = 0.5 * (a.own + b.own)
+        seen = torch.cat([common, own, _places(common), lost, _apart(gap, common)], dim=1)
         return Compared(self.look(seen), torch.minimum(a.share, b.share), b.ahead - a.ahead)
 
     def compare_aligned(
-        self, frames: Encoded, pairs: Tensor, first: Seen, description: Tensor
+        self, frames: Encoded, pairs: Tensor, before: Seen, description: Tensor
     ) -> Compared:
-        """Pairs of frames after the in-plane motion that was seen at `first` is taken out.
-
-        pairs: (P, 3) as for `forward`; persistence of a screen makes frames alike that are near.
-        """
-        motion, (a, b, gap) = first.motion.detach(), pairs.unbind(1)
+        """Pairs (P, 3) after the motion in the plane that was seen `before` is taken out."""
+        motion, (a, b, gap) = before.motion.detach(), pairs.unbind(1)
         rest = remainder(frames.detail(a), rows(frames.image, b), motion, description)
-        apart = gap.log().to(rest.traits.dtype)[:, None, None, None].expand(-1, -1, CELLS, CELLS)
-        seen = torch.cat([rest.traits, apart, first.considered], dim=1)
+        apart = _apart(gap, before.considered)
+        seen = torch.cat([rest.traits, apart, before.considered], dim=1)
         taken_out = cell_shifts(motion, description)[..., :2] + rest.shift
         return Compared(self.look_closer(seen), rest.share, taken_out)
 
@@ -273,10 +273,12 @@ class _Verdict(nn.Module):
     def forward(self, pairs: Compared, scan: Tensor, description: Tensor) -> Seen:
         """The motion of each pair.
 
-        scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the scan.
-        description: (B, DESCRIPTION).
+        scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the scan, or
+        of one scan (1, ...) that all are of. description: (B, DESCRIPTION).
         """
-        known = torch.cat([_overall(scan), _overall(pairs.weighted()), description], dim=1)
+        of_pairs = _overall(pairs.weighted())
+        of_scan = _overall(scan).expand(len(of_pairs), -1)
+        known = torch.cat([of_scan, of_pairs, description], dim=1)
         told = self.scan(known)[:, :, None, None].to(pairs.cells.dtype)
         usual = (scan[:, :-1] / (scan[:, -1:] + 1e-3)).to(pairs.cells.dtype)
         considered = self.consider(pairs.cells + told + self.usual(usual))
@@ -325,16 +327,16 @@ def _mean_of_group(compared: Compared, group: Tensor) -> Tensor:
     return means.reshape(values.shape)
 
 
-def agreed(first: Seen, second: Seen) -> Tensor:
+def agreed(before: Seen, after: Seen) -> Tensor:
     """Motion (B, 6) from what was seen before and after frames were aligned: across, the mean.
 
-    The two err in different ways. Of the first, the mirror that is more like the second counts.
+    The two err in different ways. Of that before, the mirror that is more like the other counts.
     """
-    weight = torch.tensor([1 / 3, 1 / 3, 1.0], device=first.motion.device)  # mean squares
-    before, after = first.motion[:, ACROSS], second.motion[:, ACROSS]
-    likeness = (before * after * weight).sum(dim=1, keepdim=True)
-    motion = second.motion.clone()
-    motion[:, ACROSS] = 0.5 * (after + torch.where(likeness < 0, -before, before))
+    weight = torch.tensor([1 / 3, 1 / 3, 1.0], device=after.motion.device)  # mean squares
+    early, late = before.motion[:, ACROSS], after.motion[:, ACROSS]
+    likeness = (early * late * weight).sum(dim=1, keepdim=True)
+    motion = after.motion.clone()
+    motion[:, ACROSS] = 0.5 * (late + torch.where(likeness < 0, -early, early))
     return motion
 
 
@@ -397,6 +399,14 @@ def _correlations(a: Tensor, b: Tensor) -> Tensor:
 def _on_grid(values: Tensor, grid: int) -> Tensor:
     """(B * grid^2, n) -> (B, n, grid, grid)."""
     return values.reshape(-1, grid, grid, values.shape[1]).permute(0, 3, 1, 2)
+
+
+def _apart(gap: Tensor, grid: Tensor) -> Tensor:
+    """How many frames (P,) two are apart, in every cell (P, 1, CELLS, CELLS).
+
+    Near frames are more alike than their motion tells where the screen has persistence.
+    """
+    return gap.log().to(grid.dtype)[:, None, None, None].expand(-1, 1, CELLS, CELLS)
 
 
 def _places(grid: Tensor) -> Tensor:

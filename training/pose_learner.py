@@ -20,7 +20,7 @@ from tusrec import poses
 SMALL_MM = 0.1  # displacement at which the relative error stops counting as relative
 NLL_SHARE = 0.1
 CELLS_SHARE = 0.3
-FIRST_SHARE = 0.3  # of what is seen before the frames are aligned
+BEFORE_SHARE = 0.3  # of what is seen before the frames are aligned
 WINDOWS = 2  # stretches of a clip that frames are drawn from in one step
 KNOWN = 0.7  # of the pairs whose shift within the picture is known beforehand
 GUESS_ERROR = 0.15  # of what is known, as a share of it
@@ -74,14 +74,14 @@ class PoseLearner:
         """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
         batch = draw_batch(prepared, rng, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            first, second = self.network(
+            before, after = self.network(
                 batch.canvases,
                 batch.pairs,
                 batch.scan,
                 batch.description,
                 guess(batch, rng),
             )
-        loss = pose_loss(second, batch) + FIRST_SHARE * pose_loss(first, batch)
+        loss = pose_loss(after, batch) + BEFORE_SHARE * pose_loss(before, batch)
         return loss, len(batch.pairs)
 
 

@@ -24,7 +24,9 @@ from tusrec import poses
 
 LENGTH = 16  # frames of a clip
 LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and faster hands
-WARM_UP = 4  # frames before the first, which persistence mixes into it
+WARM_UP = 8  # frames before the first, which persistence mixes into it
+PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
+PERSISTENT_SHARE = 0.5  # scanners are sold with it switched on
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.3
@@ -39,7 +41,7 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     scan = Scan(recipe)
     scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
     shown = _frame_numbers(len(scan), length, rng)
-    share = rng.uniform(0.1, 0.5) if rng.random() < 0.3 else 0.0
+    share = rng.uniform(*PERSISTENCE) if rng.random() < PERSISTENT_SHARE else 0.0
     frames = _with_persistence([scan.frame(i) for i in shown], share)[-length:]
     T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
     T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.speckle_floor import Moved, floor, moved_pairs
+from bench.speckle_floor import Moved, course, floor, moved_pairs
 from sim.probe import CONVEX
 
 
 def test_a_lens_that_is_known_lets_less_error_stand() -> None:
-    moved = [moved_pairs(number, "rotation", 4) for number in range(6)]
+    moved = [moved_pairs(course(number, "rotation"), 4) for number in range(6)]
     unknown, known = (floor(moved, lens_is_known=known) for known in (False, True))
     assert 0.03 < known < unknown < 0.2
 
@@ -26,7 +26,7 @@ def test_motion_that_pivots_in_one_place_under_one_lens_is_known_entirely() -> N
 
 
 def test_a_screen_that_lingers_shows_less_than_has_happened() -> None:
-    one = moved_pairs(0, "rotation", 1)
+    one = moved_pairs(course(0, "rotation"), 1)
     assert one.xi.shape == one.shown.shape
     blurred = [replace(one, shown=0.6 * one.xi + 0.4 * np.roll(one.xi, 1, axis=0))]
     sharp = [replace(one, shown=one.xi)]

@@ -127,10 +127,9 @@ def test_a_shift_that_is_known_is_taken_out_before_speckle_is_compared() -> None
     encoded = net.encode(torch.cat([frame, moved]))
     guess = torch.tensor([-16.0, 8.0]).expand(1, BLOCKS**2, 2)
     with torch.inference_mode():
-        a, b = torch.tensor([0]), torch.tensor([1])
         at_rest, known, unknown = (
-            net.compare(encoded.view(a), other)
-            for other in (encoded.view(a), encoded.view(b, guess), encoded.view(b))
+            net.compare(encoded, torch.tensor([[0, other, 1]]), guessed)
+            for other, guessed in ((0, None), (1, guess), (1, None))
         )
     inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
     same, off = ((c.cells - at_rest.cells)[inner].abs().mean() for c in (known, unknown))
@@ -144,9 +143,8 @@ def test_a_guess_of_less_than_half_a_step_changes_nothing() -> None:
     encoded = net.encode(canvases(2))
     guess = torch.full((1, BLOCKS**2, 2), 0.4 * STEP)
     with torch.inference_mode():
-        a, b = torch.tensor([0]), torch.tensor([1])
         with_guess, without = (
-            net.compare(encoded.view(a), encoded.view(b, g)) for g in (guess, None)
+            net.compare(encoded, torch.tensor([[0, 1, 1]]), g) for g in (guess, None)
         )
     torch.testing.assert_close(with_guess.cells, without.cells)
     torch.testing.assert_close(with_guess.share, without.share)

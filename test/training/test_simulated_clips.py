@@ -54,8 +54,8 @@ def test_persistence_mixes_in_what_was_on_the_screen() -> None:
 
 def test_frames_shown_are_evenly_spaced_and_within_the_excerpt() -> None:
     for seed in range(30):
-        numbers = simulated._frame_numbers(50, 16, np.random.default_rng(seed))
+        numbers = simulated._frame_numbers(54, 16, np.random.default_rng(seed))
         assert len(numbers) == simulated.WARM_UP + 16
         assert numbers.min() >= 0
-        assert numbers.max() < 50
+        assert numbers.max() < 54
         assert len(set(np.diff(numbers[simulated.WARM_UP :]).tolist())) == 1
