@@ -11,6 +11,7 @@ from bench.pairs import ByInterval, Pairs
 from model.canonical import Canvas
 from model.interface import Estimator
 from model.learned import Learned
+from model.learned import Pairs as LearnedPairs
 from pipeline.prediction import predict_motion
 from tusrec.calibration import Calibration
 from tusrec.comparison import (
@@ -31,6 +32,17 @@ OURS = "tusrec"
 OUR_PAIRS = f"{OURS}, pairs"
 ROTATIONS, SWEEPS, OTHERS = "rotation scans", "sweeps", "scans"
 CPU = torch.device("cpu")
+
+
+class Ours(Learned):
+    """Keeps the pairs that its last estimate was made of."""
+
+    last_pairs: LearnedPairs
+
+    def pairs(self, frames: Frames, canvas: Canvas, device: torch.device) -> LearnedPairs:
+        """As `Learned.pairs`."""
+        self.last_pairs = super().pairs(frames, canvas, device)
+        return self.last_pairs
 
 
 @dataclass(frozen=True)
@@ -93,8 +105,8 @@ def answer(
     prediction = predict_motion(estimator, frames, calibration, CPU)
     seconds = time.perf_counter() - started
     rows = {name: pairs.fused(prediction)}
-    if isinstance(estimator, Learned):
-        rows[OUR_PAIRS] = pairs.measured(estimator.pairs(frames, pairs.canvas, CPU))
+    if isinstance(estimator, Ours):
+        rows[OUR_PAIRS] = pairs.measured(estimator.last_pairs)
     return Answer(prediction.motion, seconds, rows)
 
 

@@ -25,13 +25,12 @@ import torch
 from tqdm import tqdm
 
 from bench import held_out
-from bench.measured import OURS, measure
+from bench.measured import OURS, Ours, measure
 from bench.score_bars import Bar, real_bars, simulated_bars
 from bench.score_tables import Group, groups, text
 from model.baseline import Baseline
 from model.classical import Classical
 from model.interface import Estimator
-from model.learned import Learned
 from model.weights import write_weights
 from training.checkpoint import read_average, read_progress
 from tusrec.errors import TusrecError
@@ -80,9 +79,9 @@ def chosen_estimators(
         with as_weights(Baseline.name, baseline_checkpoint) as folder:
             estimators["baseline"] = Baseline(folder)
     if checkpoint is None:
-        return estimators | {OURS: Learned.from_weights()}
-    with as_weights(Learned.name, checkpoint) as folder:
-        return estimators | {OURS: Learned.from_weights(folder)}
+        return estimators | {OURS: Ours.from_weights()}
+    with as_weights(Ours.name, checkpoint) as folder:
+        return estimators | {OURS: Ours.from_weights(folder)}
 
 
 @contextmanager

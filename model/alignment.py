@@ -62,7 +62,7 @@ def detail_of(image: Tensor) -> Detail:
     image = image.contiguous()
     gradient = _gradient(image)
     x, y = gradient.unbind(1)
-    structure = _in_cells(torch.stack([x * x, x * y, y * y], dim=1))
+    structure = in_cells(torch.stack([x * x, x * y, y * y], dim=1))
     filtered = _filtered(image[:, :1])
     return Detail(image.to(filtered.dtype), gradient.to(filtered.dtype), structure, filtered)
 
@@ -78,7 +78,7 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
     contrast = b[:, :1] * both
     difference = contrast - a.image[:, :1] * both
     planes = torch.cat([both, difference * difference, a.gradient * difference], dim=1)
-    means = _in_cells(planes).float()
+    means = in_cells(planes).float()
     share, energy = means[:, :1], means[:, 1:2]
     left = _residual(a.structure.float(), means[:, 2:])
     traits = [
@@ -125,10 +125,10 @@ def _filtered(contrast: Tensor) -> Tensor:
 
 def _lost(a: Tensor, b: Tensor, both: Tensor) -> Tensor:
     """Share of its correlation that each filter has lost (B, FILTERS, CELLS, CELLS)."""
-    seen = (_windows(both) > SHOWN).to(a.dtype)
+    seen = (in_windows(both) > SHOWN).to(a.dtype)
     difference = (a - b) * seen
-    energy = _in_cells((a * a + b * b) * seen)  # powers of bfloat16 are slow on a CPU
-    return _in_cells(difference * difference).float() / (energy.float() + 1e-3)
+    energy = in_cells((a * a + b * b) * seen)  # powers of bfloat16 are slow on a CPU
+    return in_cells(difference * difference).float() / (energy.float() + 1e-3)
 
 
 def _residual(structure: Tensor, pull: Tensor) -> Tensor:
@@ -151,14 +151,14 @@ def _gradient(image: Tensor) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def _in_cells(values: Tensor) -> Tensor:
+def in_cells(values: Tensor) -> Tensor:
     """Means (B, C, CELLS, CELLS) over the cells of values (B, C, n, n)."""
     if values.is_contiguous(memory_format=torch.channels_last):
         return functional.avg_pool2d(values, values.shape[-1] // CELLS)
     return _means(values, _cell_means(values.shape[-1], values.device))
 
 
-def _windows(values: Tensor) -> Tensor:
+def in_windows(values: Tensor) -> Tensor:
     """Means (B, C, n / STRIDE, n / STRIDE) over what a filter sees at each place, 0 beyond."""
     return _means(values, _window_means(values.shape[-1], values.device))
 

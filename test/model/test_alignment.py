@@ -5,7 +5,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.alignment import FILTERS, TRAITS, Remainder, detail_of, remainder, resampled
+from model.alignment import (
+    FILTERS,
+    KERNEL,
+    STRIDE,
+    TRAITS,
+    Remainder,
+    detail_of,
+    in_cells,
+    in_windows,
+    remainder,
+    resampled,
+)
 from model.canonical import SIDE
 from model.cells import CELLS, cell_shifts
 from model.pose_net import DESCRIPTION
@@ -37,6 +48,18 @@ def moved(image: torch.Tensor, *in_plane: float) -> torch.Tensor:
     """The picture as it is after rock, lateral and axial motion."""
     motion = torch.tensor([[0.0, 0.0, *in_plane, 0.0]])
     return resampled(image, motion, torch.zeros(1, DESCRIPTION))
+
+
+@pytest.mark.parametrize("side", [SIDE, SIDE // STRIDE])
+def test_products_give_the_means_that_pooling_does(side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 3, side, side, generator=generator)
+    last = values.contiguous(memory_format=torch.channels_last)
+    expected = functional.avg_pool2d(values, side // CELLS)
+    torch.testing.assert_close(in_cells(values), expected)
+    torch.testing.assert_close(in_cells(last), expected)
+    windows = functional.avg_pool2d(values, KERNEL, STRIDE, padding=(KERNEL - STRIDE) // 2)
+    torch.testing.assert_close(in_windows(values), windows)
 
 
 @pytest.mark.parametrize("in_plane", [(0.0, 3.0, 0.0), (0.0, 0.0, -2.0), (1.5, 0.0, 0.0)])

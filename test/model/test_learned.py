@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model import learned
 from model.canonical import Canvas
-from model.learned import Learned, fused, moved_origin
+from model.learned import PART, SPAN, Learned, fused, moved_origin, parts_of, told_pairs
 from model.pose_net import INTERVALS, PoseNet
 from tusrec import poses
 from tusrec.calibration import from_spacing
@@ -28,10 +28,11 @@ def estimator() -> Learned:
     return Learned(PoseNet(), precision=torch.float32)
 
 
-@pytest.mark.parametrize("size", [1, 3, 16])
+@pytest.mark.parametrize(("size", "part"), [(1, 6), (3, 32), (16, 6)])
 def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
-    size: int, monkeypatch: pytest.MonkeyPatch
+    size: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(learned, "PART", part)
     monkeypatch.setattr(learned, "SLICES", {"cpu": size})
     video = frames()
     canvas = Canvas.of(video, CALIBRATION.spacing)
@@ -43,6 +44,23 @@ def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
         assert motion.shape == scale.shape == (len(video) - interval, 6)
         np.testing.assert_allclose(motion, expected[interval][0], atol=1e-5)
         np.testing.assert_allclose(scale, expected[interval][1], rtol=1e-4)
+
+
+@given(st.integers(1, 4000))
+def test_the_parts_of_a_scan_are_of_like_size_and_cover_it(count: int) -> None:
+    parts = parts_of(count)
+    assert [frame for part in parts for frame in range(*part)] == list(range(count))
+    if count > PART:
+        assert all(2 * PART / 3 <= stop - start <= 1.5 * PART for start, stop in parts)
+
+
+@given(st.integers(2, 60))
+def test_a_part_is_summed_up_by_near_pairs_from_its_first_frames_to_its_last(count: int) -> None:
+    a, b, gap = told_pairs(count).numpy().T
+    assert (b - a == gap).all()
+    assert ((gap > 0) & (gap < SPAN)).all()
+    assert a.min() < SPAN
+    assert count - SPAN <= b.max() < count
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
