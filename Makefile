@@ -50,7 +50,7 @@ TUNING_MINUTES ?= 240
 train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; the same command goes on
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(CLIPS_EACH) & rotation=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 20 --count $(CLIPS_EACH) && \
+	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 24 --count $(CLIPS_EACH) && \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(CLIPS_EACH) && wait $$rotation
 	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps --rate 2e-3 --keep 4000 \

@@ -23,7 +23,7 @@ from model.decorrelation import Planes
 from model.device import Batches, fast_precision
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
-from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, agreed
+from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
 from model.signs import choose_signs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -38,6 +38,8 @@ Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
 PART, STRETCHES = 32, 2  # frames of a scan, and stretches of SPAN of them that sum it up
 SLICES = {"cpu": 16, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
+
+ALIGNED = (1, 2, 3, 4, 8)  # intervals at which frames are aligned, as at 6 it gains nothing
 
 PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
 PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
@@ -152,11 +154,10 @@ class Learned:
         def work(start: int, stop: int) -> Tensor:
             some, description = pairs[start:stop], told.description.expand(stop - start, -1)
             guess = None if known is None else block_shifts(known[start:stop], description)
-            before = self._look(frames, some, guess, told)
-            aligned = self._network.compare_aligned(frames, some, before, description)
-            after = self._network.after(aligned, told.after, description)
-            scale = self._network.calibrated_scale(after, int(some[0, 2]))
-            return torch.stack([agreed(before, after), scale])
+            seen, interval = self._look(frames, some, guess, told), int(some[0, 2])
+            if interval in ALIGNED:
+                seen = self._look_closer(frames, some, seen, told)
+            return torch.stack([seen.motion, self._network.calibrated_scale(seen, interval)])
 
         nothing = torch.empty(2, 0, FREEDOMS, device=pairs.device)
         parts = self._batches[pairs.device.type].run(work, len(pairs))
@@ -173,6 +174,13 @@ class Learned:
         guess = block_shifts(seen.motion, told.description.expand(len(pairs), -1))
         far = bool((guess.abs() > STEP / 2).any())
         return self._look(frames, pairs, guess, told) if far else seen
+
+    def _look_closer(self, frames: Encoded, pairs: Tensor, before: Seen, told: "_Told") -> Seen:
+        """What is seen once the motion in the plane that was seen `before` is taken out."""
+        description = told.description.expand(len(pairs), -1)
+        aligned = self._network.compare_aligned(frames, pairs, before, description)
+        after: Seen = self._network.after(aligned, told.after, description)
+        return after
 
     def _before(self, compared: Compared, told: "_Told") -> Seen:
         description = told.description.expand(len(compared.cells), -1)

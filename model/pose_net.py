@@ -327,19 +327,6 @@ def _mean_of_group(compared: Compared, group: Tensor) -> Tensor:
     return means.reshape(values.shape)
 
 
-def agreed(before: Seen, after: Seen) -> Tensor:
-    """Motion (B, 6) from what was seen before and after frames were aligned: across, the mean.
-
-    The two err in different ways. Of that before, the mirror that is more like the other counts.
-    """
-    weight = torch.tensor([1 / 3, 1 / 3, 1.0], device=after.motion.device)  # mean squares
-    early, late = before.motion[:, ACROSS], after.motion[:, ACROSS]
-    likeness = (early * late * weight).sum(dim=1, keepdim=True)
-    motion = after.motion.clone()
-    motion[:, ACROSS] = 0.5 * (late + torch.where(likeness < 0, -early, early))
-    return motion
-
-
 def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
     """Motion (B, 6), and logarithms of its standard deviations were the cells independent."""
     places, ratio = geometry(description)

@@ -29,7 +29,12 @@ PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
 PERSISTENT_SHARE = 0.5  # scanners are sold with it switched on
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
-LINEAR_SHARE = 0.3
+LINEAR_SHARE = 0.4
+PROTOCOLS = (
+    0.25,
+    0.35,
+    0.4,
+)  # rotation, free, sweeps: what speckle leaves open is guessed by these
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
 
@@ -63,7 +68,7 @@ def usual_clip(seed: tuple[int, int], length: int = LENGTH, kind: str = "rotatio
 
 def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple[Recipe, ImageGrid]:
     """The recipe of an excerpt long enough for the clip at any step, and its picture."""
-    protocol = str(rng.choice(["rotation", "free", str(rng.choice(SWEEPS))], p=[0.6, 0.25, 0.15]))
+    protocol = str(rng.choice(["rotation", "free", str(rng.choice(SWEEPS))], p=PROTOCOLS))
     whole = WHOLE_FRAMES[protocol]
     kind = "linear" if rng.random() < LINEAR_SHARE else "convex"
     recipe = draw_recipe(seed, protocol, whole, probe=kind)

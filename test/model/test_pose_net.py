@@ -1,7 +1,6 @@
 """The pose network: shapes, what it must not depend on, and that every part of it learns."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from model.pose_net import (
     STEP,
     PoseNet,
     Seen,
-    agreed,
     rows,
 )
 
@@ -183,14 +181,3 @@ def test_rows_are_those_asked_for_and_successive_ones_are_not_copied() -> None:
     torch.testing.assert_close(others, values[[4, 2, 2]])
     assert successive.data_ptr() == values[2:].data_ptr()
     assert rows(values, torch.empty(0, dtype=torch.int64)).shape == (0, 2)
-
-
-def test_what_is_seen_before_and_after_is_averaged_across_the_picture_up_to_the_mirror() -> None:
-    both = seen_twice(network(), canvases(2), [[0, 1]])
-    before, after = (replace(found, motion=found.motion.clone()) for found in both)
-    before.motion[0] = torch.tensor([-0.2, 0.1, 9.0, 9.0, 9.0, -1.0])
-    after.motion[0] = torch.tensor([0.4, -0.1, 1.0, 2.0, 3.0, 2.0])
-    expected = torch.tensor([[0.3, -0.1, 1.0, 2.0, 3.0, 1.5]])
-    torch.testing.assert_close(agreed(before, after), expected)
-    mirrored = replace(before, motion=before.motion * torch.tensor([-1.0, -1, 1, 1, 1, -1]))
-    torch.testing.assert_close(agreed(mirrored, after), expected)
