@@ -93,10 +93,10 @@ class Encoded:
         """
         own = rows(self.own, numbers)
         share = own[:, -1].flatten(1).float()
-        if guess is None:
+        steps = None if guess is None else _whole_steps(guess)
+        if steps is None:
             cells, blocks = (rows(part, numbers) for part in (self.cells, self.blocks))
             return View(cells, blocks, own, share, share.new_zeros(*share.shape, 2))
-        steps = (guess / STEP).round().clamp(-LARGEST_STEPS, LARGEST_STEPS)
         blocks, _ = _cut(self.coarse, numbers, BLOCKS, steps)
         steps = of_cells(steps)
         cells, share = _cut(self.fine, numbers, CELLS, steps)
@@ -313,6 +313,12 @@ def rows(values: Tensor, numbers: Tensor) -> Tensor:
     return values.index_select(0, numbers)
 
 
+def _whole_steps(guess: Tensor) -> Tensor | None:
+    """Whole steps of shifts; nothing where it is cheap to see that all are 0."""
+    steps = (guess / STEP).round().clamp(-LARGEST_STEPS, LARGEST_STEPS)
+    return steps if steps.device.type != "cpu" or bool(steps.any()) else None
+
+
 def _overall(weighted: Tensor) -> Tensor:
     """Means over the picture (B, WIDTH) of `Compared.weighted` (B, WIDTH + 1, CELLS, CELLS)."""
     sums = weighted.sum(dim=(2, 3))
@@ -364,7 +370,7 @@ def _cut(
     cells = features.flatten(0, 1).index_select(0, places.flatten())
     cells = cells.reshape(*places.shape, -1)
     share, cells = cells[..., -1].float().mean(dim=-1), cells[..., :-1]
-    energy = cells.square().sum(dim=2, keepdim=True, dtype=torch.float32)
+    energy = (cells * cells).sum(dim=2, keepdim=True, dtype=torch.float32)
     return cells * (energy + 1e-3).rsqrt().to(cells.dtype), share
 
 
@@ -374,7 +380,8 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     For small motions across it grows in proportion to them. From the difference of the features,
     which loses nothing in bfloat16 as 1 minus their correlation would.
     """
-    lost = (a - b).square().sum(dim=2, dtype=torch.float32) / 2
+    difference = a - b
+    lost = (difference * difference).sum(dim=2, dtype=torch.float32) / 2  # squares are slower
     return lost.clamp(min=1e-4).sqrt().flatten(0, 1)
 
 

@@ -139,13 +139,16 @@ def test_a_shift_that_is_known_is_taken_out_before_speckle_is_compared() -> None
 def test_a_guess_of_less_than_half_a_step_changes_nothing() -> None:
     net = network()
     encoded = net.encode(canvases(2))
-    guess = torch.full((1, BLOCKS**2, 2), 0.4 * STEP)
+    pairs = torch.tensor([[0, 1, 1], [0, 1, 1]])
+    small = torch.full((2, BLOCKS**2, 2), 0.4 * STEP)
+    beside_a_large_one = small * torch.tensor([1.0, 5.0])[:, None, None]
     with torch.inference_mode():
-        with_guess, without = (
-            net.compare(encoded, torch.tensor([[0, 1, 1]]), g) for g in (guess, None)
-        )
-    torch.testing.assert_close(with_guess.cells, without.cells)
-    torch.testing.assert_close(with_guess.share, without.share)
+        without = net.compare(encoded, pairs)
+        for guess in (small, beside_a_large_one):
+            with_guess = net.compare(encoded, pairs, guess)
+            torch.testing.assert_close(with_guess.cells[0], without.cells[0], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(with_guess.share[0], without.share[0])
+    assert (with_guess.cells[1] - without.cells[1]).abs().max() > 0.1
 
 
 def test_a_little_more_contrast_hardly_changes_the_correlations() -> None:
