@@ -82,9 +82,9 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
     share, energy = means[:, :1], means[:, 1:2]
     left = _residual(a.structure.float(), means[:, 2:])
     traits = [
-        _root(_lost(a.filtered, _filtered(contrast), both)),
+        root_of_lost(_lost(a.filtered, _filtered(contrast), both)),
         left,
-        _root(energy / (2 * share + 1e-3)),
+        root_of_lost(energy / (2 * share + 1e-3)),
         (a.structure[:, (0, 2)].float() + STIFFNESS).log(),
         (share + 0.01).log(),
     ]
@@ -181,5 +181,6 @@ def _window_means(side: int, device: torch.device) -> Tensor:
     return ((after >= 0) & (after < KERNEL)) / KERNEL
 
 
-def _root(lost: Tensor) -> Tensor:
+def root_of_lost(lost: Tensor) -> Tensor:
+    """Root of a share of correlation that is lost: as motion across, while that is small."""
     return lost.clamp(min=LEAST_LOST).sqrt()

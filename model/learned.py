@@ -36,7 +36,7 @@ ByInterval = dict[int, Array]
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
-PART, STRETCHES = 32, 2  # frames of a scan, and stretches of SPAN of them that sum it up
+PART, STRETCHES = 32, 2  # frames of a part of a scan, and stretches of SPAN that sum it up
 SLICES = {"cpu": 16, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
 
 ALIGNED = (1, 2, 3, 4, 8)  # intervals at which frames are aligned, as at 6 it gains nothing
@@ -121,7 +121,8 @@ class Learned:
         steps = torch.zeros(count - 1, FREEDOMS, device=description.device)
         before: list[Encoded] = []  # the last frames, as many as the longest interval reaches
         for start, stop in parts_of(count):
-            frames = Encoded.joined([*before, *self._encoded(levels, start, stop)])
+            encoded = self._encoded(levels, start, stop, description.device)
+            frames = Encoded.joined([*before, *encoded])
             told = self._told(frames, stop - start, description)
             yield self._pairs_ending(frames, start, stop, steps, told)
             before = [frames[-max(INTERVALS) :]]
@@ -132,14 +133,15 @@ class Learned:
         """Motions and scales (2, P, 6) of the pairs that end in frames start..stop - 1.
 
         frames: the last of them is stop - 1. steps: (N-1, 6), of which those found are filled in.
+        There is such a pair of every interval: no part of a scan is shorter than the longest one.
         """
         found = {}
         for k in (k for k in INTERVALS if k <= len(steps)):
             first = max(start - k, 0)  # number of the first pair
-            count = max(stop - k - first, 0)
+            count = stop - k - first
             ends = torch.arange(len(frames) - count, len(frames), device=steps.device)
             pairs = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
-            known = _sums(steps, first, count, k) if k > 1 and count else None
+            known = _sums(steps, first, count, k) if k > 1 else None
             seen = self._measure(frames, pairs, known, told)
             if k == 1:
                 steps[first : first + count] = seen[0]
@@ -159,9 +161,7 @@ class Learned:
                 seen = self._look_closer(frames, some, seen, told)
             return torch.stack([seen.motion, self._network.calibrated_scale(seen, interval)])
 
-        nothing = torch.empty(2, 0, FREEDOMS, device=pairs.device)
-        parts = self._batches[pairs.device.type].run(work, len(pairs))
-        return torch.cat([nothing, *parts], dim=1)
+        return torch.cat(self._batches[pairs.device.type].run(work, len(pairs)), dim=1)
 
     def _look(self, frames: Encoded, pairs: Tensor, guess: Tensor | None, told: "_Told") -> Seen:
         """What is seen before frames are aligned, at a guess (P, BLOCKS^2, 2) of their shifts."""
@@ -197,7 +197,9 @@ class Learned:
         each = description.expand(len(pairs), -1)
         return replace(told, after=_mean(self._network.compare_aligned(frames, pairs, seen, each)))
 
-    def _encoded(self, levels: Levels, start: int, stop: int) -> list[Encoded]:
+    def _encoded(
+        self, levels: Levels, start: int, stop: int, device: torch.device
+    ) -> list[Encoded]:
         def work(first: int, last: int) -> Encoded:
             inputs = network_input(levels(start + first, start + last))
             encoded: Encoded = self._network.encode(
@@ -205,8 +207,7 @@ class Learned:
             )
             return encoded
 
-        batches = self._batches[next(self._network.parameters()).device.type]
-        return batches.run(work, stop - start)
+        return self._batches[device.type].run(work, stop - start)
 
 
 @dataclass(frozen=True)
@@ -248,10 +249,16 @@ def told_pairs(count: int) -> Tensor:
     span = min(SPAN, count)
     pairs = []
     for start in np.linspace(0, count - span, STRETCHES).round().astype(np.int64):
-        numbers = start + np.sort(rng.choice(span, min(TOGETHER, span), replace=False))
+        numbers = near_frames(int(start), span, rng)
         a, b = numbers[np.array(np.triu_indices(len(numbers), 1))]
         pairs.append(np.column_stack([a, b, b - a]))
     return torch.from_numpy(np.concatenate(pairs))
+
+
+def near_frames(first: int, span: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Numbers (TOGETHER,), or fewer, in order, of some of the `span` frames from `first` on."""
+    chosen = rng.choice(span, size=min(TOGETHER, span), replace=False)
+    return np.asarray(first + np.sort(chosen), np.int64)
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:

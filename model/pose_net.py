@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.alignment import KERNEL, STRIDE, TRAITS, Detail, cosines, detail_of, remainder
+from model.alignment import (
+    KERNEL,
+    STRIDE,
+    TRAITS,
+    Detail,
+    cosines,
+    detail_of,
+    remainder,
+    root_of_lost,
+)
 from model.cell_fit import fit_across, fit_in_plane
 from model.cells import (
     ACROSS,
@@ -138,7 +147,7 @@ class Compared:
     def weighted(self) -> Tensor:
         """Cells by the speckle they show, and how much that is: (B, WIDTH + 1, CELLS, CELLS).
 
-        `_Verdict` wants the mean over pairs from all over the scan.
+        `_Verdict` wants the mean over some pairs of the same part of the scan.
         """
         share = self.share.reshape(-1, 1, CELLS, CELLS)
         return torch.cat([self.cells.float() * share, share], dim=1)
@@ -273,8 +282,8 @@ class _Verdict(nn.Module):
     def forward(self, pairs: Compared, scan: Tensor, description: Tensor) -> Seen:
         """The motion of each pair.
 
-        scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the scan, or
-        of one scan (1, ...) that all are of. description: (B, DESCRIPTION).
+        scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the same part
+        of the scan, or (1, ...) of a part that all are of. description: (B, DESCRIPTION).
         """
         of_pairs = _overall(pairs.weighted())
         of_scan = _overall(scan).expand(len(of_pairs), -1)
@@ -382,7 +391,7 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     """
     difference = a - b
     lost = (difference * difference).sum(dim=2, dtype=torch.float32) / 2  # squares are slower
-    return lost.clamp(min=1e-4).sqrt().flatten(0, 1)
+    return root_of_lost(lost).flatten(0, 1)
 
 
 def _correlations(a: Tensor, b: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.learned import SPAN, TOGETHER
+from model.learned import SPAN, near_frames
 from training.clips import Clip
 
 
@@ -35,5 +35,4 @@ def draw_frames(count: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtyp
     """Numbers (TOGETHER,) of frames of a clip of `count`, in order, within SPAN of each other."""
     span = min(SPAN, count)
     first = int(rng.integers(count - span + 1))
-    chosen = rng.choice(span, size=min(TOGETHER, span), replace=False)
-    return np.asarray(first + np.sort(chosen), np.int64)
+    return near_frames(first, span, rng)

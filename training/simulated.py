@@ -30,11 +30,8 @@ PERSISTENT_SHARE = 0.5  # scanners are sold with it switched on
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.4
-PROTOCOLS = (
-    0.25,
-    0.35,
-    0.4,
-)  # rotation, free, sweeps: what speckle leaves open is guessed by these
+# Of rotation scans, free ones and sweeps: what speckle leaves open is guessed by what is usual.
+PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
 

@@ -28,13 +28,13 @@ def estimator() -> Learned:
     return Learned(PoseNet(), precision=torch.float32)
 
 
-@pytest.mark.parametrize(("size", "part"), [(1, 6), (3, 32), (16, 6)])
+@pytest.mark.parametrize(("size", "part"), [(1, 12), (3, 32), (16, 12)])
 def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
     size: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learned, "PART", part)
     monkeypatch.setattr(learned, "SLICES", {"cpu": size})
-    video = frames()
+    video = frames(24)
     canvas = Canvas.of(video, CALIBRATION.spacing)
     found = estimator().pairs(video, canvas, CPU)
     monkeypatch.setattr(learned, "SLICES", {"cpu": 4})
