@@ -55,7 +55,11 @@ train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; th
 		--count $(CLIPS_EACH) && wait $$rotation
 	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps --rate 2e-3 --keep 4000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
-	$(PY) -m training.export out/train --weights out/train/weights
+	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 32 \
+		--first 100000 --count 100100
+	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 32 \
+		--first 100000 --count 100100
+	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]
 	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0]' >&2; exit 2; }

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from model.canonical import Canvas
 from model.learned import moved_origin
 from pipeline.prediction import Prediction
-from training.measure import Motions
+from training.measure import LAPLACE_OVER_SD, Motions
 from tusrec import poses
 
 Array = NDArray[np.float64]
 ByInterval = dict[int, Motions]
 
 INTERVALS = (1, 2, 4, 8)
-LAPLACE_OVER_SD = norm.ppf(0.84) / -np.log(1 - 0.68)
-"""Laplace scale whose 68 % interval is a Gaussian's of standard deviation 1."""
 
 
 @dataclass(frozen=True)

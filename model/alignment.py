@@ -20,7 +20,9 @@ from model.cells import CELLS, in_plane_shifts, middles
 KERNEL, STRIDE = 8, 4  # pixels that a filter sees, and from one place of it to the next
 FILTERS = 32
 TRAITS = FILTERS + 6  # numbers a cell that tell how two aligned frames differ
-SHOWN = 0.99  # share of a resampled pixel or filter that must come from speckle
+SHOWN = 0.99  # share of what a filter sees that must be speckle
+HIDDEN = -1e4  # a contrast that stands for nothing shown, and spoils whatever it is mixed into
+LEAST_CONTRAST = -10.0  # beyond all that speckle has
 STIFFNESS = 0.01  # of the residual shift, beside mean squared gradients of about 0.5
 LARGEST_RESIDUAL = 1.5  # pixels
 LEAST_LOST = 1e-4
@@ -30,7 +32,7 @@ LEAST_LOST = 1e-4
 class Detail:
     """B frames as others are laid on them.
 
-    image: (B, 2, SIDE, SIDE) of `canonical.network_input`. gradient: (B, 2, SIDE, SIDE) along x, y.
+    image: (B, 1, SIDE, SIDE) contrast, or HIDDEN. gradient: (B, 2, SIDE, SIDE) along x, y.
     structure: (B, 3, CELLS, CELLS) mean xx, xy, yy of its products.
     filtered: (B, FILTERS, SIDE / STRIDE, SIDE / STRIDE).
     """
@@ -64,19 +66,19 @@ def detail_of(image: Tensor) -> Detail:
     x, y = gradient.unbind(1)
     structure = in_cells(torch.stack([x * x, x * y, y * y], dim=1))
     filtered = _filtered(image[:, :1])
-    return Detail(image.to(filtered.dtype), gradient.to(filtered.dtype), structure, filtered)
+    marked = _marked(image).to(filtered.dtype)
+    return Detail(marked, gradient.to(filtered.dtype), structure, filtered)
 
 
 @torch.no_grad()
 def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -> Remainder:
     """How frames `a` differ from others after `motion` (B, 6), from b to a, is taken out.
 
-    description: (B, 6) of `Canvas.description`.
+    image_b: as `Detail.image`. description: (B, 6) of `Canvas.description`.
     """
     b = resampled(image_b.float(), motion, description).to(a.image.dtype)
-    both = a.image[:, 1:] * (b[:, 1:] > SHOWN)
-    contrast = b[:, :1] * both
-    difference = contrast - a.image[:, :1] * both
+    both = ((a.image > LEAST_CONTRAST) & (b > LEAST_CONTRAST)).to(b.dtype)
+    contrast, difference = b * both, (b - a.image) * both
     planes = torch.cat([both, difference * difference, a.gradient * difference], dim=1)
     means = in_cells(planes).float()
     share, energy = means[:, :1], means[:, 1:2]
@@ -92,14 +94,17 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
 
 
 def resampled(image: Tensor, motion: Tensor, description: Tensor) -> Tensor:
-    """Images (B, C, SIDE, SIDE) as seen from the frames that `motion` (B, 6) leads to."""
+    """Images (B, C, SIDE, SIDE) as seen from the frames that `motion` (B, 6) leads to.
+
+    Beyond the canvas is what lies at its edge.
+    """
     rows, columns = in_plane_shifts(motion, description)
     line = middles(SIDE, image.device)
     grid = torch.empty(len(image), SIDE, SIDE, 2, device=image.device)
     grid[..., 0] = line - rows[:, :, None]
     grid[..., 1] = line[:, None] - columns[:, None]
     with torch.autocast(image.device.type, enabled=False):  # places want float32
-        return functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
+        return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 
 def cosines(count: int) -> Tensor:
@@ -139,6 +144,12 @@ def _residual(structure: Tensor, pull: Tensor) -> Tensor:
     shift = torch.stack([yy * pull_x - xy * pull_y, xx * pull_y - xy * pull_x], dim=1)
     shift = shift / (xx * yy - xy * xy)[:, None]
     return shift.clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+
+
+def _marked(image: Tensor) -> Tensor:
+    """Contrast (B, 1, SIDE, SIDE) with HIDDEN where none is shown, and all around the canvas."""
+    contrast, shown = image[:, :1], functional.pad(image[:, 1:, 1:-1, 1:-1], (1, 1, 1, 1))
+    return torch.where(shown > 0, contrast, HIDDEN)
 
 
 def _gradient(image: Tensor) -> Tensor:

@@ -37,9 +37,7 @@ Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start
 
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
 PART, STRETCHES = 32, 2  # frames of a part of a scan, and stretches of SPAN that sum it up
-SLICES = {"cpu": 16, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
-
-ALIGNED = (1, 2, 3, 4, 8)  # intervals at which frames are aligned, as at 6 it gains nothing
+SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
 
 PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
 PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
@@ -87,6 +85,8 @@ class Learned:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
         canvas = Canvas.of(frames, calibration.spacing)
         xi, covariance = fused(self.pairs(frames, canvas, device), canvas, steps)
+        stretch = self._network.step_stretch.double().cpu().numpy()
+        covariance *= np.outer(stretch, stretch)
         T = poses.about_point(poses.exp(xi), -canvas.centre_mm)
         image_centre = np.array(calibration.spacing) * (np.array(frames.shape[:0:-1]) + 1) / 2
         to_centre = moved_origin(np.append(image_centre, 0.0) - canvas.centre_mm)
@@ -118,33 +118,37 @@ class Learned:
 
     def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator[ByInterval]:
         """Motions and scales (2, P, 6) in canvas units of all pairs that end in each part."""
-        steps = torch.zeros(count - 1, FREEDOMS, device=description.device)
+        motions = {
+            k: torch.zeros(count - k, FREEDOMS, device=description.device)
+            for k in INTERVALS
+            if k < count
+        }
         before: list[Encoded] = []  # the last frames, as many as the longest interval reaches
         for start, stop in parts_of(count):
             encoded = self._encoded(levels, start, stop, description.device)
             frames = Encoded.joined([*before, *encoded])
             told = self._told(frames, stop - start, description)
-            yield self._pairs_ending(frames, start, stop, steps, told)
+            yield self._pairs_ending(frames, start, stop, motions, told)
             before = [frames[-max(INTERVALS) :]]
 
     def _pairs_ending(
-        self, frames: Encoded, start: int, stop: int, steps: Tensor, told: "_Told"
+        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: "_Told"
     ) -> ByInterval:
         """Motions and scales (2, P, 6) of the pairs that end in frames start..stop - 1.
 
-        frames: the last of them is stop - 1. steps: (N-1, 6), of which those found are filled in.
-        There is such a pair of every interval: no part of a scan is shorter than the longest one.
+        frames: the last of them is stop - 1. motions: by interval k, (N-k, 6), of which those
+        found are filled in. There is such a pair of every interval: no part of a scan is shorter
+        than the longest one.
         """
         found = {}
-        for k in (k for k in INTERVALS if k <= len(steps)):
+        for k, motion in motions.items():
             first = max(start - k, 0)  # number of the first pair
             count = stop - k - first
-            ends = torch.arange(len(frames) - count, len(frames), device=steps.device)
+            ends = torch.arange(len(frames) - count, len(frames), device=motion.device)
             pairs = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
-            known = _sums(steps, first, count, k) if k > 1 else None
+            known = _twice(motions[k // 2], first, count, k // 2) if k > 1 else None
             seen = self._measure(frames, pairs, known, told)
-            if k == 1:
-                steps[first : first + count] = seen[0]
+            motion[first : first + count] = seen[0]
             found[k] = seen.double().cpu().numpy()
         return found
 
@@ -156,10 +160,10 @@ class Learned:
         def work(start: int, stop: int) -> Tensor:
             some, description = pairs[start:stop], told.description.expand(stop - start, -1)
             guess = None if known is None else block_shifts(known[start:stop], description)
-            seen, interval = self._look(frames, some, guess, told), int(some[0, 2])
-            if interval in ALIGNED:
-                seen = self._look_closer(frames, some, seen, told)
-            return torch.stack([seen.motion, self._network.calibrated_scale(seen, interval)])
+            before = self._look(frames, some, guess, told)
+            seen = self._look_closer(frames, some, before, told)
+            scale = self._network.calibrated_scale(seen, int(some[0, 2]))
+            return torch.stack([seen.motion, scale])
 
         return torch.cat(self._batches[pairs.device.type].run(work, len(pairs)), dim=1)
 
@@ -228,10 +232,13 @@ def _mean(compared: Compared) -> Tensor:
     return compared.weighted().mean(dim=0, keepdim=True)
 
 
-def _sums(steps: Tensor, first: int, pairs: int, interval: int) -> Tensor:
-    """Motion (pairs, 6) over `interval` steps from each of `pairs` frames on, to first order."""
-    windows = steps[first : first + pairs + interval - 1].unfold(0, interval, 1)
-    return windows.sum(dim=-1)
+def _twice(motions: Tensor, first: int, count: int, interval: int) -> Tensor:
+    """Motion (count, 6) over twice the interval from each of some frames on, to first order.
+
+    motions: (N-k, 6) over interval k. As long a step as is measured well is the better guess:
+    persistence hides more of a short one.
+    """
+    return motions[first : first + count] + motions[first + interval : first + interval + count]
 
 
 def parts_of(count: int) -> list[tuple[int, int]]:

@@ -46,7 +46,7 @@ ARCHITECTURE = (
     "over the cells, told of the scan; shifts of each cell and weights; weighted least squares; "
     "then the same once more of what differs after the frames are aligned"
 )
-INTERVALS = (1, 2, 3, 4, 6, 8)  # frames from one to the other, of pairs that scales are set for
+INTERVALS = (1, 2, 4, 8)  # frames from one to the other, of pairs that scales are set for
 DESCRIPTION = 6  # numbers that describe the scan, `Canvas.description`
 CELL_SIDE = 4  # places of the fine map to a cell, and of the coarse one to a block
 CHANNELS = 32
@@ -55,6 +55,7 @@ OWN = 32  # numbers a cell that say what one frame's speckle looks like
 WIDTH = 64
 DILATIONS = (1, 2, 4, 1)
 STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and how many times
+TOLD_GAP = 2  # frames between two, above which the network is not told more
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
 
@@ -175,11 +176,13 @@ class Seen:
 class PoseNet(nn.Module):
     """(canvas a, canvas b) -> motion of b seen from a, and how sure of each part.
 
-    stretch: (intervals, 6) factors on the scales by interval, measured after training
-    (`training.calibration`).
+    stretch: (intervals, 6) factors on the scales by interval. step_stretch: (6,) likewise on the
+    standard deviations of the steps that all intervals are fused to. Both are measured after
+    training (`training.calibration`).
     """
 
     stretch: Tensor
+    step_stretch: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,6 +208,7 @@ class PoseNet(nn.Module):
         )
         self.after = _Verdict()
         self.register_buffer("stretch", torch.ones(len(INTERVALS), FREEDOMS))
+        self.register_buffer("step_stretch", torch.ones(FREEDOMS))
 
     def forward(
         self, canvases: Tensor, pairs: Tensor, scan: Tensor, description: Tensor, guess: Tensor
@@ -405,11 +409,14 @@ def _on_grid(values: Tensor, grid: int) -> Tensor:
 
 
 def _apart(gap: Tensor, grid: Tensor) -> Tensor:
-    """How many frames (P,) two are apart, in every cell (P, 1, CELLS, CELLS).
+    """Whether two frames, `gap` (P,) apart, are neighbours: 0, or log 2 (P, 1, CELLS, CELLS).
 
-    Near frames are more alike than their motion tells where the screen has persistence.
+    Neighbours are more alike than their motion tells where the screen has persistence. Nothing
+    longer is told: a hand that turns is where it was 8 frames ago, and what is usual for 8 frames
+    would be believed rather than seen.
     """
-    return gap.log().to(grid.dtype)[:, None, None, None].expand(-1, 1, CELLS, CELLS)
+    told = gap.clamp(max=TOLD_GAP).log().to(grid.dtype)
+    return told[:, None, None, None].expand(-1, 1, CELLS, CELLS)
 
 
 def _places(grid: Tensor) -> Tensor:

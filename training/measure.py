@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from torch import Tensor
 
 from model.learned import Learned
@@ -16,6 +17,10 @@ from tusrec.comparison import correlation, slope
 Array = NDArray[np.float64]
 
 NAMES = ("tilt", "turn", "rock", "lateral", "axial", "elevational")  # of xi's six numbers
+SHARE = 0.68  # of the truth that an interval shall hold
+LAPLACE_WIDTH = -float(np.log(1 - SHARE))  # scales to either side that hold it
+LAPLACE_OVER_SD = float(norm.ppf((1 + SHARE) / 2)) / LAPLACE_WIDTH
+"""Laplace scale whose interval is a Gaussian's of standard deviation 1."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def summary(motions: Motions) -> dict[str, float]:
     for number, name in enumerate(NAMES):
         x, y = motions.true[:, number], chosen[:, number]
         found |= {f"slope {name}": slope(x, y), f"corr {name}": correlation(x, y)}
-        inside = np.abs(y - x) < motions.scale[:, number] * -np.log(1 - 0.68)
+        inside = np.abs(y - x) < motions.scale[:, number] * LAPLACE_WIDTH
         found[f"cover {name}"] = float(inside.mean())
     sizes = [np.abs(part[:, 5]) for part in (motions.true, chosen)]
     found |= {"size slope": slope(*sizes), "size corr": correlation(*sizes)}

@@ -35,7 +35,7 @@ def speckle(count: int = 1, seed: int = 0) -> torch.Tensor:
 
 def rest_of(a: torch.Tensor, b: torch.Tensor, *in_plane: float) -> Remainder:
     motion = torch.tensor([[0.0, 0.0, *(in_plane or (0.0, 0.0, 0.0)), 0.0]])
-    return remainder(detail_of(a), b, motion, torch.zeros(1, DESCRIPTION))
+    return remainder(detail_of(a), detail_of(b).image, motion, torch.zeros(1, DESCRIPTION))
 
 
 def inner(rest: Remainder) -> tuple[torch.Tensor, torch.Tensor]:

@@ -72,6 +72,17 @@ def test_short_scans_have_one_motion_a_step(count: int) -> None:
     assert (np.linalg.eigvalsh(found.covariance) > 0).all() if count > 1 else True
 
 
+def test_the_covariance_of_steps_is_stretched_as_calibration_found() -> None:
+    plain, stretched = estimator(), estimator()
+    stretched._network.step_stretch[:] = torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0, 1.0])
+    found, expected = (
+        one.estimate(frames(6), from_spacing(1.0, 1.0), CPU) for one in (stretched, plain)
+    )
+    np.testing.assert_allclose(found.T_previous_from_frame, expected.T_previous_from_frame)
+    ratio = found.covariance[:, range(3), range(3)] / expected.covariance[:, range(3), range(3)]
+    np.testing.assert_allclose(ratio, np.tile([1.0, 4.0, 0.25], (5, 1)), rtol=1e-6)
+
+
 def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
     rng = np.random.default_rng(0)
     steps = 20

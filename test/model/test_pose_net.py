@@ -82,6 +82,19 @@ def test_pairs_of_one_scan_are_told_of_each_other() -> None:
         assert (alone.motion - among_others.motion).abs().max() > 1e-6
 
 
+def test_a_pair_is_told_whether_its_frames_are_neighbours_and_no_more() -> None:
+    net, frames, scan, told = network(), canvases(2), torch.tensor([0]), torch.zeros(1, DESCRIPTION)
+
+    def motion(gap: int) -> torch.Tensor:
+        unknown = torch.zeros(1, BLOCKS**2, 2)
+        with torch.inference_mode():
+            found: Seen = net(frames, torch.tensor([[0, 1, gap]]), scan, told, unknown)[1]
+        return found.motion
+
+    assert (motion(2) == motion(8)).all()  # a hand may have turned back in between
+    assert (motion(1) - motion(2)).abs().max() > 1e-6
+
+
 @given(xi=st.tuples(*[st.floats(-2, 2)] * 6), told=st.tuples(*[st.floats(-0.5, 0.5)] * 6))
 @settings(max_examples=30, deadline=None)
 def test_cells_shift_as_the_rigid_motion_in_millimetres_says(

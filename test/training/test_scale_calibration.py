@@ -5,7 +5,7 @@ import torch
 from synthetic import moving_clip
 
 from model.pose_net import INTERVALS, PoseNet
-from training.calibration import calibrated, stretch
+from training.calibration import calibrated, steps_of, stretch
 from training.measure import Motions, network_motions
 from training.pose_learner import prepare
 
@@ -30,3 +30,7 @@ def test_a_calibrated_network_moves_as_before_with_scales_that_fit() -> None:
         joined = Motions.joined([motions[interval] for motions in again])
         np.testing.assert_allclose(stretch(joined), 1.0, rtol=0.05)
     np.testing.assert_array_equal(again[0][1].predicted, before.predicted)
+    steps = Motions.joined(
+        [steps_of(motions, clip.canvas) for motions, clip in zip(again, clips, strict=True)]
+    )
+    np.testing.assert_allclose(stretch(steps), network.step_stretch.numpy(), rtol=0.05)
