@@ -61,13 +61,12 @@ class Remainder:
 
 def detail_of(image: Tensor) -> Detail:
     """Frames (B, 2, SIDE, SIDE) of `canonical.network_input` as others are laid on them."""
-    image = image.contiguous()
+    filtered = _filtered(image[:, :1])
+    image = image.to(filtered.dtype).contiguous()
     gradient = _gradient(image)
     x, y = gradient.unbind(1)
     structure = in_cells(torch.stack([x * x, x * y, y * y], dim=1))
-    filtered = _filtered(image[:, :1])
-    marked = _marked(image).to(filtered.dtype)
-    return Detail(marked, gradient.to(filtered.dtype), structure, filtered)
+    return Detail(_marked(image), gradient, structure, filtered)
 
 
 @torch.no_grad()
@@ -77,8 +76,9 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
     image_b: as `Detail.image`. description: (B, 6) of `Canvas.description`.
     """
     b = resampled(image_b.float(), motion, description).to(a.image.dtype)
-    both = ((a.image > LEAST_CONTRAST) & (b > LEAST_CONTRAST)).to(b.dtype)
-    contrast, difference = b * both, (b - a.image) * both
+    both = (torch.minimum(a.image, b) > LEAST_CONTRAST).to(b.dtype)
+    difference = (b - a.image).mul_(both)  # in place, as new memory takes longer than the product
+    contrast = b.mul_(both)
     planes = torch.cat([both, difference * difference, a.gradient * difference], dim=1)
     means = in_cells(planes).float()
     share, energy = means[:, :1], means[:, 1:2]
@@ -131,9 +131,9 @@ def _filtered(contrast: Tensor) -> Tensor:
 def _lost(a: Tensor, b: Tensor, both: Tensor) -> Tensor:
     """Share of its correlation that each filter has lost (B, FILTERS, CELLS, CELLS)."""
     seen = (in_windows(both) > SHOWN).to(a.dtype)
-    difference = (a - b) * seen
-    energy = in_cells((a * a + b * b) * seen)  # powers of bfloat16 are slow on a CPU
-    return in_cells(difference * difference).float() / (energy.float() + 1e-3)
+    difference = (a - b).mul_(seen)
+    energy = in_cells((a * a).addcmul_(b, b).mul_(seen))  # powers of bfloat16 are slow on a CPU
+    return in_cells(difference.mul_(difference)).float() / (energy.float() + 1e-3)
 
 
 def _residual(structure: Tensor, pull: Tensor) -> Tensor:

@@ -124,12 +124,14 @@ class Learned:
             if k < count
         }
         before: list[Encoded] = []  # the last frames, as many as the longest interval reaches
+        room: Encoded | None = None
         for start, stop in parts_of(count):
             encoded = self._encoded(levels, start, stop, description.device)
-            frames = Encoded.joined([*before, *encoded])
+            frames = Encoded.joined([*before, *encoded], room)
+            room = max(room or frames, frames, key=len)
             told = self._told(frames, stop - start, description)
             yield self._pairs_ending(frames, start, stop, motions, told)
-            before = [frames[-max(INTERVALS) :]]
+            before = [frames[-max(INTERVALS) :].copy()]
 
     def _pairs_ending(
         self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: "_Told"

@@ -46,7 +46,7 @@ ARCHITECTURE = (
     "over the cells, told of the scan; shifts of each cell and weights; weighted least squares; "
     "then the same once more of what differs after the frames are aligned"
 )
-INTERVALS = (1, 2, 4, 8)  # frames from one to the other, of pairs that scales are set for
+INTERVALS = (1, 2, 4, 8)  # frames from one to the other: each is known roughly from half of it
 DESCRIPTION = 6  # numbers that describe the scan, `Canvas.description`
 CELL_SIDE = 4  # places of the fine map to a cell, and of the coarse one to a block
 CHANNELS = 32
@@ -90,10 +90,19 @@ class Encoded:
         return len(self.own)
 
     @classmethod
-    def joined(cls, parts: Sequence["Encoded"]) -> "Encoded":
-        """The frames of all parts."""
-        names = cls.__dataclass_fields__
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def joined(cls, parts: Sequence["Encoded"], room: "Encoded | None" = None) -> "Encoded":
+        """The frames of all parts; in `room`, if it holds as many, as new memory takes longer."""
+        names, count = cls.__dataclass_fields__, sum(map(len, parts))
+        columns = ([getattr(part, name) for part in parts] for name in names)
+        if room is None or len(room) < count:
+            return cls(*map(torch.cat, columns))
+        room = room[:count]
+        places = (getattr(room, name) for name in names)
+        return cls(*(torch.cat(c, out=place) for c, place in zip(columns, places, strict=True)))
+
+    def copy(self) -> "Encoded":
+        """The same frames in memory of their own."""
+        return Encoded.joined([self])
 
     def view(self, numbers: Tensor, guess: Tensor | None = None) -> "View":
         """Some of the frames (P,), as often as they are asked for, each for one comparison.

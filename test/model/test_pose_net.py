@@ -16,6 +16,7 @@ from model.pose_net import (
     DESCRIPTION,
     LOG_SCALES,
     STEP,
+    Encoded,
     PoseNet,
     Seen,
     rows,
@@ -129,6 +130,18 @@ def test_a_frame_correlates_fully_with_itself_and_hardly_with_another() -> None:
     assert own.mean() > 0.95
     assert own.max() < 1.001
     assert other.mean() < 0.7
+
+
+def test_frames_joined_where_others_were_are_those_joined_in_new_memory() -> None:
+    with torch.inference_mode():
+        encoded = network().encode(canvases(3))
+        room, parts = encoded.copy(), [encoded[2:], encoded[:1]]
+        found, expected = Encoded.joined(parts, room), Encoded.joined(parts)
+        too_many = Encoded.joined([encoded, encoded], room)
+    assert (len(found), len(too_many)) == (2, 6)
+    for name in Encoded.__dataclass_fields__:
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+        assert getattr(found, name).data_ptr() == getattr(room, name).data_ptr()
 
 
 def test_a_shift_that_is_known_is_taken_out_before_speckle_is_compared() -> None:
