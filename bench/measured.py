@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -35,12 +35,14 @@ CPU = torch.device("cpu")
 
 
 class Ours(Learned):
-    """Keeps the pairs that its last estimate was made of."""
+    """Keeps the pairs that its last estimate was made of, and their canvas."""
 
     last_pairs: LearnedPairs
+    last_canvas: Canvas
 
     def pairs(self, frames: Frames, canvas: Canvas, device: torch.device) -> LearnedPairs:
         """As `Learned.pairs`."""
+        self.last_canvas = canvas
         self.last_pairs = super().pairs(frames, canvas, device)
         return self.last_pairs
 
@@ -106,7 +108,8 @@ def answer(
     seconds = time.perf_counter() - started
     rows = {name: pairs.fused(prediction)}
     if isinstance(estimator, Ours):
-        rows[OUR_PAIRS] = pairs.measured(estimator.last_pairs)
+        own = replace(pairs, canvas=estimator.last_canvas)
+        rows[OUR_PAIRS] = own.measured(estimator.last_pairs)
     return Answer(prediction.motion, seconds, rows)
 
 

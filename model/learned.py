@@ -23,6 +23,7 @@ from model.decorrelation import Planes
 from model.device import Batches, fast_precision
 from model.fusion import fuse_intervals
 from model.interface import LocalMotions
+from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
 from model.signs import choose_signs
 from model.weights import load_into, load_weights
@@ -83,6 +84,7 @@ class Learned:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
+        frames = without_persistence(frames)
         canvas = Canvas.of(frames, calibration.spacing)
         xi, covariance = fused(self.pairs(frames, canvas, device), canvas, steps)
         stretch = self._network.step_stretch.double().cpu().numpy()

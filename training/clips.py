@@ -1,10 +1,11 @@
 """Clips, short runs of successive frames with their poses, as files that training reads.
 
 A clip is one safetensors file: `frames` (N, H, W) uint8, `T_first_from_frame` (N, 4, 4) float64
-image mm, the first I, and `spacing` (2,) float64 mm a pixel; its seed stands in the metadata.
+image mm, the first I, `spacing` (2,) float64 mm a pixel and, if its frames are known to be mixed
+with those before them, `undoing` (K,) float64; its seed stands in the metadata.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ class Clip:
 
     frames: (N, H, W) uint8. T_first_from_frame: (N, 4, 4) float64, image mm. spacing: (x, y) mm a
     pixel. seed: (of the set, number of the clip), or (-1, -1) for a clip of a real scan.
+    undoing: (K,) weights of `model.persistence.Unmixed` that undo the whole scan's persistence,
+    which a clip is too short to show; (0,) for none.
     """
 
     frames: NDArray[np.uint8]
     T_first_from_frame: NDArray[np.float64]
     spacing: tuple[float, float]
     seed: tuple[int, int]
+    undoing: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def write_clip(clip: Clip, path: Path) -> None:
@@ -39,6 +43,8 @@ def write_clip(clip: Clip, path: Path) -> None:
         "T_first_from_frame": np.ascontiguousarray(clip.T_first_from_frame),
         "spacing": np.array(clip.spacing, np.float64),
     }
+    if clip.undoing.size:
+        tensors["undoing"] = clip.undoing
     write_bytes(path, save(tensors, {"seed": f"{clip.seed[0]} {clip.seed[1]}"}), "the clip")
 
 
@@ -49,17 +55,19 @@ def read_clip(path: Path) -> Clip:
             seed = tuple(int(part) for part in file.metadata()["seed"].split())
             frames = file.get_tensor("frames")
             T = file.get_tensor("T_first_from_frame")
-            spacing = file.get_tensor("spacing")
+            spacing, names = file.get_tensor("spacing"), file.keys()
+            undoing = file.get_tensor("undoing") if "undoing" in names else np.empty(0)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
         ) from error
-    if frames.dtype != np.uint8 or frames.ndim != 3 or T.shape != (len(frames), 4, 4):
+    sound = frames.dtype == np.uint8 and frames.ndim == 3 and T.shape == (len(frames), 4, 4)
+    if not sound or undoing.ndim != 1:
         raise InputError(
-            f"{path}: found frames {frames.dtype} {frames.shape} and poses {T.shape}, expected "
-            "uint8 (N, H, W) and (N, 4, 4); make it anew"
+            f"{path}: found frames {frames.dtype} {frames.shape}, poses {T.shape} and undoing "
+            f"{undoing.shape}, expected uint8 (N, H, W), (N, 4, 4) and (K,); make it anew"
         )
-    return Clip(frames, T, (float(spacing[0]), float(spacing[1])), (seed[0], seed[1]))
+    return Clip(frames, T, (float(spacing[0]), float(spacing[1])), (seed[0], seed[1]), undoing)
 
 
 def read_training_clip(path: Path) -> Clip:

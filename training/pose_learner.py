@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import block_shifts, cell_shifts
+from model.persistence import unmixed
 from model.pose_net import PoseNet, Seen
 from training.clips import Clip
 from training.learner import draw_frames
@@ -86,10 +87,11 @@ class PoseLearner:
 
 
 def prepare(clip: Clip) -> Prepared:
-    """A clip's frames on the canvas and its poses about the canvas's centre."""
-    canvas = Canvas.of(clip.frames, clip.spacing)
-    mask = torch.from_numpy(block_matching.moving_mask(clip.frames).astype(np.float32))
-    levels = to_canvas(torch.from_numpy(clip.frames.astype(np.float32)), mask, canvas)
+    """A clip's frames, persistence undone, on the canvas, and poses about the canvas's centre."""
+    frames = unmixed(clip.frames, clip.undoing)[0 : len(clip.frames)]
+    canvas = Canvas.of(frames, clip.spacing)
+    mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32))
+    levels = to_canvas(torch.from_numpy(frames).float(), mask, canvas)
     return Prepared(levels, poses.about_point(clip.T_first_from_frame, canvas.centre_mm), canvas)
 
 

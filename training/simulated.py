@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.persistence import averaged
 from sim.console import draw_console
 from sim.imaging import Beamformer, ImageGrid, LineGrid
 from sim.motion import SWEEPS, WHOLE_FRAMES
@@ -60,7 +61,9 @@ def usual_clip(seed: tuple[int, int], length: int = LENGTH, kind: str = "rotatio
     scan = Scan(replace(recipe, excerpt=(start, length)))
     T = scan.T_limb_from_image
     frames = np.stack(list(scan.frames()))
-    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed)
+    share = recipe.console.persistence
+    undoing = averaged(share) if share else np.empty(0)
+    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, undoing)
 
 
 def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple[Recipe, ImageGrid]:

@@ -11,10 +11,12 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from model.persistence import find_undoing
 from sim.dataset import CARD
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
@@ -33,8 +35,9 @@ def tracked_clips(scan: Scan, length: int = LENGTH) -> Iterator[Clip]:
 
     Raises InputError for a scan without tracked poses.
     """
+    undoing = find_undoing(scan.frames)
     for first in starts(scan, length):
-        yield excerpt(scan, first, length)
+        yield replace(excerpt(scan, first, length), undoing=undoing)
 
 
 def excerpt(scan: Scan, first: int, length: int) -> Clip:
@@ -83,12 +86,12 @@ def _write(source: ScanSource, folder: Path) -> int:
     """Each clip appears complete or not at all, so a scan goes on where it was cut short."""
     with source.open() as scan:
         subject = folder / subject_of(scan.key)
-        firsts = starts(scan, LENGTH)
-        for first in firsts:
-            path = subject / f"{scan.key}_{first:05d}.safetensors"
-            if not path.exists():
-                write_clip(excerpt(scan, first, LENGTH), path)
-        return len(firsts)
+        paths = [subject / f"{scan.key}_{n:05d}.safetensors" for n in starts(scan, LENGTH)]
+        if not all(path.exists() for path in paths):
+            for path, clip in zip(paths, tracked_clips(scan), strict=True):
+                if not path.exists():
+                    write_clip(clip, path)
+        return len(paths)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

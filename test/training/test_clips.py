@@ -1,6 +1,7 @@
 """Clip files: what is written is read, what is broken is named, what is held out is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from synthetic import moving_clip, write_clips
 
+from model.persistence import lingering
 from training.clips import Clip, read_clip, read_training_clip, write_clip
 from training.mixture import Mixture
 from tusrec.errors import InputError, OutputError
@@ -31,6 +33,17 @@ def test_a_clip_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found.spacing == clip.spacing
     assert found.seed == (3, 4)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_clip_remembers_how_its_persistence_is_undone(tmp_path: Path) -> None:
+    path = tmp_path / "clip.safetensors"
+    write_clip(moving_clip(), path)
+    assert read_clip(path).undoing.size == 0
+    write_clip(replace(moving_clip(), undoing=lingering(0.3)), path)
+    np.testing.assert_array_equal(read_clip(path).undoing, lingering(0.3))
+    write_clip(replace(moving_clip(), undoing=np.ones((2, 2))), path)
+    with pytest.raises(InputError, match=r"undoing \(2, 2\)"):
+        read_clip(path)
 
 
 def test_clips_kept_for_evaluation_are_not_trained_on(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthetic import SPACING, moving_clip
 
 from model.cells import CELLS, block_shifts, cell_shifts
+from model.persistence import averaged
 from model.pose_net import DESCRIPTION, STEP, WIDTH, PoseNet, Seen
 from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
@@ -53,6 +54,16 @@ def test_motion_is_that_of_the_clip_about_the_canvas_centre() -> None:
     expected = np.array([-SPACING[0], -4 * SPACING[0], 4 * SPACING[0]])
     np.testing.assert_allclose(xi[:, 3], expected, atol=1e-9)
     np.testing.assert_allclose(np.delete(xi, 3, axis=1), 0, atol=1e-9)
+
+
+def test_persistence_is_undone_before_a_clip_comes_to_the_canvas() -> None:
+    clip, share = moving_clip(), 0.3
+    sent = clip.frames.astype(np.float64)
+    mixed = (1 - share) * sent + share * np.concatenate([sent[:1], sent[:-1]])
+    shown = replace(clip, frames=np.rint(mixed).astype(np.uint8))
+    whole = prepare(clip).levels.float()
+    freed = prepare(replace(shown, undoing=averaged(share))).levels.float()
+    assert (freed - whole).abs().mean() < 0.2 * (prepare(shown).levels.float() - whole).abs().mean()
 
 
 def test_a_rotation_about_the_canvas_centre_has_no_translation() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from synthetic import moving_clip
 
+from model.persistence import lingering
 from training import tracked
 from training.clips import read_training_clip
 from training.tracked import require_trainable, tracked_clips, write_tracked_clips
@@ -34,6 +35,21 @@ def test_motion_is_found_whatever_the_calibration_and_the_camera() -> None:
     (clip,) = tracked_clips(scan_of(10))
     np.testing.assert_allclose(clip.T_first_from_frame, moving_clip().T_first_from_frame, atol=1e-9)
     np.testing.assert_array_equal(clip.frames, moving_clip().frames)
+
+
+def test_clips_remember_the_persistence_that_the_whole_scan_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def find(frames: np.ndarray) -> np.ndarray:
+        seen.append(len(frames))
+        return lingering(0.3)
+
+    monkeypatch.setattr(tracked, "find_undoing", find)
+    clips = list(tracked_clips(scan_of(20), length=8))
+    assert seen == [20]
+    assert all((clip.undoing == lingering(0.3)).all() for clip in clips)
 
 
 def test_every_step_of_a_scan_is_in_exactly_one_clip() -> None:
