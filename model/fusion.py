@@ -7,6 +7,7 @@ the inverse that lie in the band).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +20,28 @@ ROUNDS = 3  # in which pairs that disagree lose weight
 OUTLIER_SD = 3.0  # beyond which a pair pulls no harder: Huber's function of all three numbers
 
 
+@dataclass(frozen=True)
+class Prior:
+    """Standard deviations (3,) of steps about zero, and of the change from each to the next."""
+
+    step: Array
+    change: Array = field(default_factory=lambda: np.full(3, np.inf))
+
+
 def fuse_intervals(
-    motions: Motions, steps: int, prior_sd: Array, pair_sd: Array
+    motions: Motions, steps: int, prior: Prior, pair_sd: Array
 ) -> tuple[Array, Array]:
     """Robust least-squares steps (S, 3) and their covariance (S, 3, 3).
 
     motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)) from frame i to i+k;
-    small motions add up, so that one over k is the sum of k steps. prior_sd: (3,) of a step about
-    zero. pair_sd: (3,) of what is wrong with a pair whatever its interval (persistence of the
-    image, tissue that is dragged along); it makes long intervals count, over which it is small
-    beside the motion.
+    small motions add up, so that one over k is the sum of k steps. pair_sd: (3,) of what is wrong
+    with a pair whatever its interval (persistence of the image, tissue that is dragged along); it
+    makes long intervals count, over which it is small beside the motion.
     """
     pairs = {k: (motion, _lowered(known, pair_sd)) for k, (motion, known) in motions.items()}
-    solved, factor = _solve(pairs, steps, prior_sd)
+    solved, factor = _solve(pairs, steps, prior)
     for _ in range(ROUNDS - 1):
-        solved, factor = _solve(_without_outliers(pairs, solved), steps, prior_sd)
+        solved, factor = _solve(_without_outliers(pairs, solved), steps, prior)
     return solved, _step_covariance(factor)
 
 
@@ -58,27 +66,28 @@ def _without_outliers(pairs: Motions, steps: Array) -> Motions:
     return weighted
 
 
-def _solve(pairs: Motions, steps: int, prior_sd: Array) -> tuple[Array, Array]:
+def _solve(pairs: Motions, steps: int, prior: Prior) -> tuple[Array, Array]:
     """Steps (S, 3) and the banded Cholesky factor (3K+3, 3S) of the places' information."""
-    band, vector = _normal_equations(pairs, steps, np.diag(prior_sd**-2.0))
+    band, vector = _normal_equations(pairs, steps, prior)
     factor = cholesky_banded(band, lower=True, check_finite=False)
     places = cho_solve_banded((factor, True), vector, check_finite=False).reshape(steps, 3)
     return np.diff(places, axis=0, prepend=0.0), factor
 
 
-def _normal_equations(pairs: Motions, steps: int, prior: Array) -> tuple[Array, Array]:
+def _normal_equations(pairs: Motions, steps: int, prior: Prior) -> tuple[Array, Array]:
     """Information of the places of frames 1..S, its lower band (3K+3, 3S), and vector (3S,).
 
-    Row d of the band's column c is the entry (c + d, c). Frame 0 is the origin.
+    K is the longest interval, or 2 that a change of steps spans. Row d of the band's column c is
+    the entry (c + d, c). Frame 0 is the origin.
     """
     own, vector = np.zeros((steps + 1, 3, 3)), np.zeros((steps + 1, 3))
-    band = np.zeros((3 * max(pairs) + 3, 3 * (steps + 1)))
+    band = np.zeros((3 * max(*pairs, 2) + 3, 3 * (steps + 1)))
     for interval, (motion, measured) in pairs.items():
         count = len(motion)
         weighted = np.einsum("nij,nj->ni", measured, motion)
         vector[interval:] += weighted
         vector[:count] -= weighted
-        information = measured + prior if interval == 1 else measured
+        information = measured + np.diag(prior.step**-2.0) if interval == 1 else measured
         own[interval:] += information
         own[:count] += information
         for row, column in np.ndindex(3, 3):
@@ -86,7 +95,17 @@ def _normal_equations(pairs: Motions, steps: int, prior: Array) -> tuple[Array, 
             band[place, column : 3 * count : 3] -= information[:, row, column]
     for row, column in zip(*np.tril_indices(3), strict=True):
         band[row - column, column::3] += own[:, row, column]
+    _add_changes(band, prior.change**-2.0)
     return band[:, 3:], vector[1:].ravel()
+
+
+def _add_changes(band: Array, information: Array) -> None:
+    """Add that (3,) of the second differences of the places of frames 0..S to their band."""
+    frames = band.shape[1] // 3
+    by_frame = band.reshape(len(band), frames, 3)
+    for later, weights in enumerate(((1, 4, 1), (-2, -2), (1,))):
+        for first, weight in enumerate(weights):
+            by_frame[3 * later, first : first + max(frames - 2, 0)] += weight * information
 
 
 def _step_covariance(factor: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.decorrelation import Planes
-from model.fusion import fuse_intervals, sums_of_steps
+from model.fusion import Prior, fuse_intervals, sums_of_steps
 from model.saturation import Saturation
 from model.turning import Seen, find_signs
 
@@ -20,7 +20,7 @@ Motions = dict[int, tuple[Array, Array]]
 
 # The longest interval looked at, and the share that all intervals have in the size of a step.
 PASSES = ((4, 0.0), (64, 0.0), (64, 0.5))
-PRIOR_SD = np.full(3, 0.5)  # mm, of a step,
+PRIOR = Prior(np.full(3, 0.5))  # mm, of a step,
 PAIR_SD = np.full(3, 0.03)  # and of what is wrong with a pair whatever its interval
 LEAST_MOMENTS = np.diag([0.0, 1.0, 1.0])  # mm^2: no image counts as smaller than that
 UNKNOWN_INFORMATION = 0.1 * np.eye(3)  # 1/mm^2, of what has not been measured
@@ -53,7 +53,7 @@ def _settled(motion: dict[int, Array], information: dict[int, Array]) -> Motions
         steps = find_signs(used, doubted, saturation)[:, None] * steps
         saturation = Saturation.measure(motion, steps)
         pairs = _in_full(motion, information, steps, steps, saturation)
-        size = fuse_intervals(pairs, len(steps), PRIOR_SD, PAIR_SD)[0]
+        size = fuse_intervals(pairs, len(steps), PRIOR, PAIR_SD)[0]
     return _in_full(motion, information, steps, size, saturation)
 
 

@@ -16,7 +16,7 @@ from model import classical, decorrelation
 from model.block_matching import Grid, Patches, correlate, cut, find_peaks, moving_mask, normalise
 from model.classical import Classical
 from model.decorrelation import correlation_at, distance_at, fit_planes
-from model.fusion import fuse_intervals
+from model.fusion import Prior, fuse_intervals
 from model.interface import LocalMotions
 from model.rigid_fit import fit_in_plane, predicted_shifts
 from model.signs import choose_signs
@@ -178,9 +178,9 @@ def test_intervals_that_agree_add_up_to_their_steps() -> None:
     motions = {
         k: (total[k:] - total[:-k], np.tile(np.eye(3) * 1e4, (10 - k, 1, 1))) for k in (1, 2, 3)
     }
-    solved, covariance = fuse_intervals(motions, 9, np.full(3, 1e3), np.zeros(3))
+    solved, covariance = fuse_intervals(motions, 9, Prior(np.full(3, 1e3)), np.zeros(3))
     np.testing.assert_allclose(solved, steps, atol=1e-5)
-    alone, wider = fuse_intervals({1: motions[1]}, 9, np.full(3, 1e3), np.zeros(3))
+    alone, wider = fuse_intervals({1: motions[1]}, 9, Prior(np.full(3, 1e3)), np.zeros(3))
     np.testing.assert_allclose(alone, steps, atol=1e-5)
     assert (np.trace(covariance, axis1=1, axis2=2) < np.trace(wider, axis1=1, axis2=2)).all()
 

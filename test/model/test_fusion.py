@@ -5,11 +5,12 @@ import pytest
 from numpy.typing import NDArray
 
 from model import fusion
-from model.fusion import fuse_intervals, sums_of_steps
+from model.fusion import Prior, fuse_intervals, sums_of_steps
 
 Array = NDArray[np.float64]
 
-PRIOR_SD = np.array([0.5, 0.3, 0.2])
+PRIOR = Prior(np.array([0.5, 0.3, 0.2]))
+SMOOTH = Prior(np.array([1.5, 0.9, 0.6]), np.array([0.2, 0.4, 0.3]))
 NO_ERROR = np.zeros(3)
 K = (1, 2, 5, 9)
 
@@ -18,7 +19,7 @@ def measured(steps: Array, noise: float = 0.0) -> dict[int, tuple[Array, Array]]
     """Pairs over intervals K, of random information."""
     rng = np.random.default_rng(3)
     motions = {}
-    for interval in K:
+    for interval in (k for k in K if k <= len(steps)):
         total = sums_of_steps(steps, interval)
         factor = rng.normal(size=(len(total), 3, 3))
         information = 100 * factor @ factor.swapaxes(1, 2) + np.eye(3)
@@ -26,9 +27,11 @@ def measured(steps: Array, noise: float = 0.0) -> dict[int, tuple[Array, Array]]
     return motions
 
 
-def dense(motions: dict[int, tuple[Array, Array]], steps: int) -> tuple[Array, Array]:
+def dense(motions: dict[int, tuple[Array, Array]], steps: int, prior: Prior) -> tuple[Array, Array]:
     """The same least squares with full matrices over all steps."""
-    information = np.kron(np.eye(steps), np.diag(PRIOR_SD**-2.0))
+    changes = np.diff(np.eye(steps), axis=0)
+    information = np.kron(np.eye(steps), np.diag(prior.step**-2.0))
+    information += np.kron(changes.T @ changes, np.diag(prior.change**-2.0))
     vector = np.zeros(3 * steps)
     for interval, (motion, known) in motions.items():
         for first in range(len(motion)):
@@ -41,15 +44,15 @@ def dense(motions: dict[int, tuple[Array, Array]], steps: int) -> tuple[Array, A
     return (covariance @ vector).reshape(steps, 3), blocks[range(steps), :, range(steps)]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 9, 30])
+@pytest.mark.parametrize("prior", [PRIOR, SMOOTH])
+@pytest.mark.parametrize("steps", [1, 2, 3, 9, 30])
 def test_steps_and_covariance_are_those_of_dense_least_squares(
-    steps: int, monkeypatch: pytest.MonkeyPatch
+    steps: int, prior: Prior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fusion, "ROUNDS", 1)
     motions = measured(np.random.default_rng(1).normal(size=(steps, 3)), noise=0.1)
-    motions = {k: pair for k, pair in motions.items() if k <= steps}
-    expected, spread = dense(motions, steps)
-    solved, covariance = fuse_intervals(motions, steps, PRIOR_SD, NO_ERROR)
+    expected, spread = dense(motions, steps, prior)
+    solved, covariance = fuse_intervals(motions, steps, prior, NO_ERROR)
     np.testing.assert_allclose(solved, expected, atol=1e-9)
     np.testing.assert_allclose(covariance, spread, atol=1e-9)
 
@@ -58,13 +61,13 @@ def test_a_pair_that_nothing_agrees_with_hardly_counts() -> None:
     steps = np.random.default_rng(2).normal(size=(30, 3)) * 0.1
     motions = {k: (sums_of_steps(steps, k), np.tile(1e4 * np.eye(3), (31 - k, 1, 1))) for k in K}
     motions[5][0][12] += 1.0
-    solved, _ = fuse_intervals(motions, 30, np.full(3, 10.0), NO_ERROR)
-    plain, _ = dense(motions, 30)
+    solved, _ = fuse_intervals(motions, 30, Prior(np.full(3, 10.0)), NO_ERROR)
+    plain, _ = dense(motions, 30, PRIOR)
     assert np.abs(solved - steps).max() < 0.25 * np.abs(plain - steps).max()
 
 
 def test_steps_of_which_nothing_is_known_stay_at_zero_with_the_variance_of_the_prior() -> None:
     nothing = {k: (np.ones((12 - k + 1, 3)), np.zeros((12 - k + 1, 3, 3))) for k in (1, 2)}
-    solved, covariance = fuse_intervals(nothing, 12, PRIOR_SD, np.full(3, 0.1))
+    solved, covariance = fuse_intervals(nothing, 12, PRIOR, np.full(3, 0.1))
     np.testing.assert_allclose(solved, 0.0, atol=1e-12)
-    np.testing.assert_allclose(covariance, np.tile(np.diag(PRIOR_SD**2), (12, 1, 1)), atol=1e-9)
+    np.testing.assert_allclose(covariance, np.tile(np.diag(PRIOR.step**2), (12, 1, 1)), atol=1e-9)

@@ -95,22 +95,46 @@ def test_the_covariance_of_steps_is_stretched_as_calibration_found() -> None:
     np.testing.assert_allclose(ratio, np.tile([1.0, 4.0, 0.25], (5, 1)), rtol=1e-6)
 
 
-def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
-    rng = np.random.default_rng(0)
-    steps = 20
-    true = np.tile([0.004, -0.003, 0.005, 0.1, -0.2, 0.3], (steps, 1))
-    true += rng.normal(size=(steps, 6)) * np.abs(true) * 0.1
+CANVAS = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
+MIRROR = np.array([-1, -1, 1, 1, 1, -1])
+
+
+def pairs_of(true: np.ndarray, scale: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Pairs that tell the motion of steps (S, 6), half of them mirrored."""
+    rng = np.random.default_rng(1)
     sums = np.concatenate([np.zeros((1, 6)), np.cumsum(true, axis=0)])
     pairs = {}
     for k in INTERVALS:
         motion = sums[k:] - sums[:-k]
-        motion[rng.random(len(motion)) < 0.5] *= [-1, -1, 1, 1, 1, -1]
-        pairs[k] = motion, np.full(motion.shape, 1e-4)
-    canvas = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
-    xi, covariance = fused(pairs, canvas, steps)
-    mirrored = xi * [-1, -1, 1, 1, 1, -1]
-    error = min(np.abs(xi - true).max(), np.abs(mirrored - true).max())
-    assert error < 2e-2
+        motion[rng.random(len(motion)) < 0.5] *= MIRROR
+        pairs[k] = motion, np.full(motion.shape, scale)
+    return pairs
+
+
+def onward(steps: int, change: float) -> np.ndarray:
+    true = np.tile([0.004, -0.003, 0.005, 0.1, -0.2, 0.3], (steps, 1))
+    rng = np.random.default_rng(0)
+    return np.asarray(true + rng.normal(size=(steps, 6)) * np.abs(true) * change)
+
+
+def least_error(xi: np.ndarray, true: np.ndarray) -> float:
+    return float(min(np.abs(xi - true).max(), np.abs(xi * MIRROR - true).max()))
+
+
+def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
+    true = onward(20, change=0.1)
+    xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, len(true))
+    assert least_error(xi, true) < 2e-2
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> None:
+    true = onward(40, change=0.02)
+    pairs = pairs_of(true, 0.02)
+    shares = np.random.default_rng(3).uniform(0.2, 0.9, (len(true), 1))
+    pairs[1] = shares * pairs[1][0], pairs[1][1]
+    xi, covariance = fused(pairs, CANVAS, len(true))
+    assert least_error(xi, true) < 0.2 * np.abs(true).max()
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
