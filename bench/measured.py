@@ -11,7 +11,7 @@ from bench.pairs import ByInterval, Pairs
 from model.canonical import Canvas
 from model.interface import Estimator
 from model.learned import Learned
-from model.learned import Pairs as LearnedPairs
+from model.steps import Pairs as LearnedPairs
 from pipeline.prediction import predict_motion
 from tusrec.calibration import Calibration
 from tusrec.comparison import (

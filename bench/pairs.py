@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.canonical import Canvas
-from model.learned import moved_origin
+from model.steps import moved_origin
 from pipeline.prediction import Prediction
 from training.measure import LAPLACE_OVER_SD, Motions
 from tusrec import poses

@@ -1,11 +1,10 @@
 """The learned estimator: every frame encoded once, pairs at several intervals, one motion a step.
 
-The network gives each pair six numbers and how sure it is of each; the sign of those across the
-image, which two frames do not show, is chosen as for the classical estimator (`signs`), and the
-intervals are fused as there (`fusion`).
+The network gives each pair six numbers and how sure it is of each; `steps` makes one motion a step
+of them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,36 +17,24 @@ from torch import Tensor
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
-from model.cells import FREEDOMS, IN_PLANE, block_shifts
-from model.decorrelation import Planes
+from model.cells import FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
-from model.fusion import Prior, fuse_intervals
 from model.interface import LocalMotions
-from model.neighbours import SHORT, in_full, shortfall
 from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
-from model.signs import choose_signs
+from model.steps import Pairs, fused, moved_origin
 from model.weights import load_into, load_weights
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
-Pairs = Mapping[int, tuple[Array, Array]]
 ByInterval = dict[int, Array]
-Motions = dict[int, tuple[Array, Array]]
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
 PART, STRETCHES = 32, 2  # frames of a part of a scan, and stretches of SPAN that sum it up
 SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
-
-PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
-PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
-# Hand motion from one frame to the next, or where neighbours do not show it the change of it, which
-# is then all that holds single steps together; and what is wrong with a pair whatever its interval.
-STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
-PAIR_SD = np.array([np.radians(0.02), 0.02, 0.02]), np.array([0.03, *np.radians([0.04, 0.04])])
 
 
 class Learned:
@@ -273,63 +260,3 @@ def near_frames(first: int, span: int, rng: np.random.Generator) -> NDArray[np.i
     """Numbers (TOGETHER,), or fewer, in order, of some of the `span` frames from `first` on."""
     chosen = rng.choice(span, size=min(TOGETHER, span), replace=False)
     return np.asarray(first + np.sort(chosen), np.int64)
-
-
-def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
-    """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6)."""
-    in_plane = {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
-    planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
-    in_plane, across, short = _believed(in_plane, planes, _moments(canvas))
-    prior = [Prior(4 * sd, sd) if short else Prior(sd) for sd in STEP_SD]
-    parts = (
-        fuse_intervals(in_plane, steps, prior[0], PAIR_SD[0]),
-        fuse_intervals(across, steps, prior[1], PAIR_SD[1]),
-    )
-    xi, covariance = np.zeros((steps, 6)), np.zeros((steps, 6, 6))
-    for (motion, spread), places, signs in zip(
-        parts, (IN_PLANE, PLANE), (np.ones(3), PLANE_SIGNS), strict=True
-    ):
-        xi[:, places] = motion * signs
-        covariance[np.ix_(range(steps), places, places)] = spread * np.outer(signs, signs)
-    return xi, covariance
-
-
-def _believed(
-    in_plane: Motions, planes: Mapping[int, Planes], moments: Array
-) -> tuple[Motions, Motions, bool]:
-    """Motions within the picture and, signed, across it, and whether neighbours fell short.
-
-    If they did, they are made as long as frames two apart say, and hardly believed.
-    """
-    across, root = choose_signs(planes, moments), np.sqrt(moments)
-    factor = shortfall(in_plane, np.diag([np.hypot(root[1, 1], root[2, 2]), 1.0, 1.0]))
-    if factor < SHORT:
-        return in_plane, across, False
-    one, two = ((p.coefficients, p.information) for p in (planes[1], planes[2]))
-    further = max(shortfall({1: across[1], 2: two}, root), 1.0)
-    longer = {**planes, 1: Planes(*in_full(one, further))}
-    return {**in_plane, 1: in_full(in_plane[1], factor)}, choose_signs(longer, moments), True
-
-
-def moved_origin(shift: Array) -> Array:
-    """Matrix (6, 6) that takes small xi about a point to xi about that point + shift (3,) mm."""
-    matrix = np.eye(6)
-    x, y, z = shift
-    matrix[3:, :3] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]  # w x shift
-    return matrix
-
-
-def _moments(canvas: Canvas) -> Array:
-    """Mean (3, 3) over the picture of (1, x, y)' (1, x, y), mm about its centre."""
-    half_x, half_y = canvas.half_extent_mm
-    return np.diag([1.0, half_x**2 / 3, half_y**2 / 3])
-
-
-def _part(
-    pair: tuple[Array, Array], places: tuple[int, ...], signs: Array | float = 1.0
-) -> tuple[Array, Array]:
-    """Some of xi (n, 3), with `signs`, and its information (n, 3, 3) by Laplace's variance."""
-    motion, scale = (part[:, places] for part in pair)
-    information = np.zeros((len(motion), 3, 3))
-    information[:, range(3), range(3)] = 1 / (2 * scale**2)
-    return motion * signs, information

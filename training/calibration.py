@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.canonical import Canvas
-from model.learned import fused
 from model.pose_net import INTERVALS, PoseNet
+from model.steps import fused
 from training.measure import (
     LAPLACE_OVER_SD,
     LAPLACE_WIDTH,

@@ -1,0 +1,62 @@
+"""Pairs made into steps: exact where they agree, signed up to one mirror, in full."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.canonical import Canvas
+from model.pose_net import INTERVALS
+from model.steps import fused, moved_origin
+from tusrec import poses
+
+CANVAS = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
+MIRROR = np.array([-1, -1, 1, 1, 1, -1])
+
+
+def pairs_of(true: np.ndarray, scale: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Pairs that tell the motion of steps (S, 6), half of them mirrored."""
+    rng = np.random.default_rng(1)
+    sums = np.concatenate([np.zeros((1, 6)), np.cumsum(true, axis=0)])
+    pairs = {}
+    for k in INTERVALS:
+        motion = sums[k:] - sums[:-k]
+        motion[rng.random(len(motion)) < 0.5] *= MIRROR
+        pairs[k] = motion, np.full(motion.shape, scale)
+    return pairs
+
+
+def onward(steps: int, change: float) -> np.ndarray:
+    true = np.tile([0.004, -0.003, 0.005, 0.1, -0.2, 0.3], (steps, 1))
+    rng = np.random.default_rng(0)
+    return np.asarray(true + rng.normal(size=(steps, 6)) * np.abs(true) * change)
+
+
+def least_error(xi: np.ndarray, true: np.ndarray) -> float:
+    return float(min(np.abs(xi - true).max(), np.abs(xi * MIRROR - true).max()))
+
+
+def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
+    true = onward(20, change=0.1)
+    xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, len(true))
+    assert least_error(xi, true) < 2e-2
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> None:
+    true = onward(40, change=0.02)
+    pairs = pairs_of(true, 0.02)
+    shares = np.random.default_rng(3).uniform(0.2, 0.9, (len(true), 1))
+    pairs[1] = shares * pairs[1][0], pairs[1][1]
+    xi, covariance = fused(pairs, CANVAS, len(true))
+    assert least_error(xi, true) < 0.2 * np.abs(true).max()
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+@given(st.tuples(*[st.floats(-50, 50)] * 3).map(np.array))
+@settings(max_examples=25, deadline=None)
+def test_a_moved_origin_changes_a_small_motion_as_the_full_transform_does(
+    shift: np.ndarray,
+) -> None:
+    xi = np.array([2e-5, -1e-5, 3e-5, 1e-4, 2e-4, -1e-4])
+    expected = poses.log(poses.about_point(poses.exp(xi), shift))
+    np.testing.assert_allclose(moved_origin(shift) @ xi, expected, atol=1e-6)
