@@ -65,8 +65,8 @@ def detail_of(image: Tensor) -> Detail:
     image = image.to(filtered.dtype).contiguous()
     gradient = _gradient(image)
     x, y = gradient.unbind(1)
-    structure = in_cells(torch.stack([x * x, x * y, y * y], dim=1))
-    return Detail(_marked(image), gradient, structure, filtered)
+    structure = [in_cells(product[:, None]) for product in (x * x, x * y, y * y)]
+    return Detail(_marked(image), gradient, torch.cat(structure, dim=1), filtered)
 
 
 @torch.no_grad()
@@ -79,10 +79,9 @@ def remainder(a: Detail, image_b: Tensor, motion: Tensor, description: Tensor) -
     both = (torch.minimum(a.image, b) > LEAST_CONTRAST).to(b.dtype)
     difference = (b - a.image).mul_(both)  # in place, as new memory takes longer than the product
     contrast = b.mul_(both)
-    planes = torch.cat([both, difference * difference, a.gradient * difference], dim=1)
-    means = in_cells(planes).float()
-    share, energy = means[:, :1], means[:, 1:2]
-    left = _residual(a.structure.float(), means[:, 2:])
+    planes = both, difference * difference, a.gradient * difference
+    share, energy, pull = (in_cells(plane).float() for plane in planes)
+    left = _residual(a.structure.float(), pull)
     traits = [
         root_of_lost(_lost(a.filtered, _filtered(contrast), both)),
         left,

@@ -19,6 +19,7 @@ from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
+from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
@@ -53,7 +54,8 @@ class Learned:
     ) -> None:
         self.weights_sha256 = weights_sha256
         self._precision = precision
-        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        folded = without_batch_norm(network)
+        self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batches = {kind: Batches(size) for kind, size in SLICES.items()}
 
     @classmethod

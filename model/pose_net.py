@@ -162,6 +162,12 @@ class Compared:
         share = self.share.reshape(-1, 1, CELLS, CELLS)
         return torch.cat([self.cells.float() * share, share], dim=1)
 
+    def overall(self) -> Tensor:
+        """Mean (B, WIDTH) of the cells by the speckle they show; a product is fast on a CPU."""
+        cells = self.cells.permute(0, 2, 3, 1).flatten(1, 2)
+        sums = (self.share.to(cells.dtype)[:, None] @ cells)[:, 0].float()
+        return sums / (self.share.sum(dim=1, keepdim=True) + 1e-3)
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -298,7 +304,7 @@ class _Verdict(nn.Module):
         scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the same part
         of the scan, or (1, ...) of a part that all are of. description: (B, DESCRIPTION).
         """
-        of_pairs = _overall(pairs.weighted())
+        of_pairs = pairs.overall()
         of_scan = _overall(scan).expand(len(of_pairs), -1)
         known = torch.cat([of_scan, of_pairs, description], dim=1)
         told = self.scan(known)[:, :, None, None].to(pairs.cells.dtype)
@@ -311,7 +317,7 @@ class _Verdict(nn.Module):
         weights = torch.exp(log_weights) * pairs.share[..., None]
         with torch.autocast(shifts.device.type, enabled=False):  # normal equations want float32
             motion, log_sd = _fit(shifts, weights, description)
-        summary = _overall(replace(pairs, cells=considered).weighted())
+        summary = replace(pairs, cells=considered).overall()
         log_scale = log_sd + self.sureness(torch.cat([summary, log_sd], dim=1)).float()
         log_scale = log_scale.clamp(*LOG_SCALES)
         return Seen(motion, log_scale, shifts, log_weights, pairs.share, considered)
@@ -392,7 +398,7 @@ def _cut(
     cells = features.flatten(0, 1).index_select(0, places.flatten())
     cells = cells.reshape(*places.shape, -1)
     share, cells = cells[..., -1].float().mean(dim=-1), cells[..., :-1]
-    energy = (cells * cells).sum(dim=2, keepdim=True, dtype=torch.float32)
+    energy = (cells * cells).sum(dim=2, keepdim=True).float()  # sums are in float32 all along
     return cells * (energy + 1e-3).rsqrt().to(cells.dtype), share
 
 
@@ -403,7 +409,7 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     which loses nothing in bfloat16 as 1 minus their correlation would.
     """
     difference = a - b
-    lost = (difference * difference).sum(dim=2, dtype=torch.float32) / 2  # squares are slower
+    lost = (difference * difference).sum(dim=2).float() / 2  # squares are slower
     return root_of_lost(lost).flatten(0, 1)
 
 
