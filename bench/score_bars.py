@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from bench.score_tables import ALL, Group, Measures
 from training.measure import NAMES
 
 BASELINE = "baseline"
+MEASURED = OUR_PAIRS, OURS  # as the network sees pairs, and as the steps that are written tell them
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def simulated_bars(found: Mapping[str, Group]) -> Iterator[Bar]:
 
 
 def _rotation_bars(group: Group) -> Iterator[Bar]:
-    for interval, bound in ((1, 0.12), (4, 0.10)):
-        found, where = group.pairs[OUR_PAIRS][interval], f"{ROTATIONS}, interval {interval}"
+    for row, (interval, bound) in product(MEASURED, ((1, 0.12), (4, 0.10))):
+        found, where = group.pairs[row][interval], f"{ROTATIONS}, {row}, interval {interval}"
         yield at_most(f"{where}, error over identity's", found["error"], bound)
         slopes = [found[f"slope {name}"] for name in NAMES]
         yield Bar(f"{where}, slopes of the six freedoms", slopes, 0.9, 1.1)
@@ -92,8 +94,8 @@ def _baseline_bars(kind: str, group: Group) -> Iterator[Bar]:
 def real_bars(name: str, found: Mapping[str, Group]) -> Iterator[Bar]:
     """The bars on real scans, whose truth jitters."""
     for group in found.values():
-        for interval, rank in ((1, 0.60), (4, 0.75)):
-            pairs, where = group.pairs[OUR_PAIRS][interval], f"{name}, interval {interval}"
+        for row, (interval, rank) in product(MEASURED, ((1, 0.60), (4, 0.75))):
+            pairs, where = group.pairs[row][interval], f"{name}, {row}, interval {interval}"
             slope = f"{where}, |z| slope (mean size over true: {pairs['size ratio']:.2f})"
             yield Bar(slope, [pairs["size slope"]], 0.75, 1.25)
             yield at_least(f"{where}, |z| rank correlation", pairs["size rank"], rank)
