@@ -18,6 +18,7 @@ from model.block_matching import MARGIN, Grid, Patches
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals
 from model.interface import LocalMotions
+from model.persistence import without_persistence
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
 from tusrec import poses
@@ -84,6 +85,7 @@ class Classical:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
+        frames = without_persistence(frames)
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
         speckle = _sample_speckle(frames, mask, grid)

@@ -18,6 +18,7 @@ from model.classical import Classical
 from model.decorrelation import correlation_at, distance_at, fit_planes
 from model.fusion import Prior, fuse_intervals
 from model.interface import LocalMotions
+from model.persistence import LENGTH
 from model.rigid_fit import fit_in_plane, predicted_shifts
 from model.signs import choose_signs
 from tusrec import poses
@@ -280,7 +281,7 @@ def test_frames_are_read_in_bounded_slices_and_twice_the_same_result_comes_out()
     calibration = from_spacing(PIXEL, PIXEL)
     found = Classical().estimate(lazy, calibration, CPU)
     again = Classical().estimate(frames, calibration, CPU)
-    assert lazy.largest <= 9
+    assert lazy.largest <= LENGTH
     np.testing.assert_array_equal(found.T_previous_from_frame, again.T_previous_from_frame)
     np.testing.assert_array_equal(found.covariance, again.covariance)
 
