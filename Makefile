@@ -41,6 +41,7 @@ score: $(READY)  ## errors and scores of all models: make score [CHECKPOINT=FILE
 	mkdir -p out
 	$(PY) -m bench.score --json out/score.json $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		$(if $(BASELINE),--baseline-checkpoint $(BASELINE))
+	$(PY) -m bench.persistence
 
 CLIPS ?= .cache/clips
 CLIPS_EACH ?= 5000
