@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Mixing = Callable[[float], Array]  # share -> weights (REACH,), as of `Unmixed`
 
 REACH = 12  # frames back that an undoing looks
+LEAST_WEIGHT = 1 / 256  # of a frame so far back that it changes no grey level
 MARGIN = 4  # more that are read, as some may be repeated
 LENGTH, BEGUN = 12, 5  # frames of a stretch, and those of its first that lack the ones before them
 FIRST_LOOK, SECOND_LOOK = 8, 24  # stretches that tell whether there is persistence, and how much
@@ -101,7 +102,8 @@ def lingering(share: float) -> Array:
 
 def averaged(share: float) -> Array:
     """Weights (REACH,) that undo a mean of a frame and, by `share`, the one before it."""
-    return -((-share / (1 - share)) ** np.arange(1.0, REACH + 1))
+    weights = -((-share / (1 - share)) ** np.arange(1.0, REACH + 1))
+    return np.where(np.abs(weights) < LEAST_WEIGHT, 0.0, weights)
 
 
 SHARES: dict[Mixing, Array] = {
