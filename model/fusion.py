@@ -36,12 +36,18 @@ def fuse_intervals(
     motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)) from frame i to i+k;
     small motions add up, so that one over k is the sum of k steps. pair_sd: (3,) of what is wrong
     with a pair whatever its interval (persistence of the image, tissue that is dragged along); it
-    makes long intervals count, over which it is small beside the motion.
+    makes long intervals count, over which it is small beside the motion. The covariance leaves out
+    what is believed of changes: smoothness was not measured, and over second differences
+    `_step_covariance` loses its digits.
     """
     pairs = {k: (motion, _lowered(known, pair_sd)) for k, (motion, known) in motions.items()}
+    weighted: Motions = pairs
     solved, factor = _solve(pairs, steps, prior)
     for _ in range(ROUNDS - 1):
-        solved, factor = _solve(_without_outliers(pairs, solved), steps, prior)
+        weighted = _without_outliers(pairs, solved)
+        solved, factor = _solve(weighted, steps, prior)
+    if np.isfinite(prior.change).any():
+        _, factor = _solve(weighted, steps, Prior(prior.step))
     return solved, _step_covariance(factor)
 
 

@@ -51,10 +51,22 @@ def test_steps_and_covariance_are_those_of_dense_least_squares(
 ) -> None:
     monkeypatch.setattr(fusion, "ROUNDS", 1)
     motions = measured(np.random.default_rng(1).normal(size=(steps, 3)), noise=0.1)
-    expected, spread = dense(motions, steps, prior)
+    expected, _ = dense(motions, steps, prior)
+    _, spread = dense(motions, steps, Prior(prior.step))
     solved, covariance = fuse_intervals(motions, steps, prior, NO_ERROR)
     np.testing.assert_allclose(solved, expected, atol=1e-9)
     np.testing.assert_allclose(covariance, spread, atol=1e-9)
+
+
+def test_the_covariance_of_a_long_scan_that_is_held_together_by_smoothness_is_sound() -> None:
+    rng, pairs = np.random.default_rng(0), {}
+    for k, known in ((1, 0.05), (2, 0.3), (4, 0.2), (8, 0.02)):
+        factor = np.sqrt(known) * rng.normal(size=(201 - k, 3, 3)) * [1.0, 15.0, 30.0]
+        pairs[k] = np.zeros((201 - k, 3)), factor.swapaxes(1, 2) @ factor
+    sd = np.array([0.5, 0.01, 0.01])
+    _, covariance = fuse_intervals(pairs, 200, Prior(4 * sd, sd), 0.1 * sd)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert (np.diagonal(covariance, axis1=1, axis2=2) <= (4 * sd) ** 2).all()
 
 
 def test_a_pair_that_nothing_agrees_with_hardly_counts() -> None:
