@@ -85,11 +85,11 @@ class Classical:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
-        frames = without_persistence(frames)
+        sent = without_persistence(frames)
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
-        speckle = _sample_speckle(frames, mask, grid)
-        pairs = _match_all(frames, mask, speckle, grid)
+        speckle = _sample_speckle(sent, mask, grid)
+        pairs = _match_all(sent, mask, speckle, grid)
         xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
         xi[_repeats(frames)] = 0.0
         return LocalMotions(_about_origin(poses.exp(xi), frames.shape, calibration), covariance)

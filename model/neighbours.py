@@ -6,15 +6,12 @@ frames apart little of that is left. As a motion over two frames is the sum of t
 itself by how much those between neighbours fall short.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion import sums_of_steps
+from model.fusion import Motions, sums_of_steps
 
 Array = NDArray[np.float64]
-Motions = Mapping[int, tuple[Array, Array]]
 
 SHORT = 1.15  # factor from which on neighbours are doubted; scans that are seen in full stay below
 DOUBT = 4.0  # times as wrong as it says is a motion that falls short

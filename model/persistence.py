@@ -115,11 +115,12 @@ SHARES: dict[Mixing, Array] = {
 def time_asymmetry(stretches: Sequence[Array], weights: Array | None = None) -> float:
     """Mean squared asymmetry of stretches over its variance, about 1 where time has no arrow.
 
-    stretches: Gram matrices (tiles, n, n) of textures, of each. weights: (REACH,) of an undoing.
-    0 if there is no stretch.
+    stretches: Gram matrices (tiles, LENGTH, LENGTH) of textures, of each. weights: (REACH,) of an
+    undoing. 0 if there is no stretch.
     """
     if weights is not None:
-        stretches = [_without(grams, weights) for grams in stretches]
+        undone = _undoing_matrix(weights)
+        stretches = [undone @ grams @ undone.T for grams in stretches]
     return float(np.mean([_asymmetry(grams, lag) for grams in stretches for lag in LAGS] or [0.0]))
 
 
@@ -158,14 +159,15 @@ def _best_undoing(stretches: Sequence[Array]) -> Array:
     return mixing(share) if believed else np.empty(0)
 
 
-def _without(grams: Array, weights: Array) -> Array:
-    """Gram matrices (tiles, n - BEGUN, n - BEGUN) after a mixing has been undone."""
-    count = grams.shape[1]
-    undone = np.eye(count)
-    for frame, back in np.ndindex(count, len(weights)):
+def _undoing_matrix(weights: Array) -> Array:
+    """Frames of a stretch, but for those it began with, from the mixed ones (LENGTH-BEGUN, LENGTH).
+
+    As `Unmixed` undoes a mixing by weights (REACH,).
+    """
+    undone = np.eye(LENGTH)
+    for frame, back in np.ndindex(LENGTH, len(weights)):
         undone[frame, max(frame - back - 1, 0)] -= weights[back]
-    undone = undone[BEGUN:] / (1 - weights.sum())
-    return np.asarray(undone @ grams @ undone.T)
+    return np.asarray(undone[BEGUN:] / (1 - weights.sum()))
 
 
 def _stretches(frames: Frames, most: int) -> list[Array]:

@@ -26,6 +26,7 @@ PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x 
 # Hand motion from one frame to the next, or where neighbours do not show it the change of it, which
 # is then all that holds single steps together; and what is wrong with a pair whatever its interval.
 STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
+LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
 PAIR_SD = np.array([np.radians(0.02), 0.02, 0.02]), np.array([0.03, *np.radians([0.04, 0.04])])
 
 
@@ -34,7 +35,7 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     in_plane = {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
     planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
     in_plane, across, short = _believed(in_plane, planes, _moments(canvas))
-    prior = [Prior(4 * sd, sd) if short else Prior(sd) for sd in STEP_SD]
+    prior = [Prior(LOOSER * sd, sd) if short else Prior(sd) for sd in STEP_SD]
     parts = (
         fuse_intervals(in_plane, steps, prior[0], PAIR_SD[0]),
         fuse_intervals(across, steps, prior[1], PAIR_SD[1]),

@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,8 +35,13 @@ def tracked_clips(scan: Scan, length: int = LENGTH) -> Iterator[Clip]:
 
     Raises InputError for a scan without tracked poses.
     """
+    return _cut(scan, starts(scan, length), length)
+
+
+def _cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
+    """Clips from some frames on, which remember the persistence that the whole scan shows."""
     undoing = find_undoing(scan.frames)
-    for first in starts(scan, length):
+    for first in firsts:
         yield replace(excerpt(scan, first, length), undoing=undoing)
 
 
@@ -86,11 +91,12 @@ def _write(source: ScanSource, folder: Path) -> int:
     """Each clip appears complete or not at all, so a scan goes on where it was cut short."""
     with source.open() as scan:
         subject = folder / subject_of(scan.key)
-        paths = [subject / f"{scan.key}_{n:05d}.safetensors" for n in starts(scan, LENGTH)]
-        if not all(path.exists() for path in paths):
-            for path, clip in zip(paths, tracked_clips(scan), strict=True):
-                if not path.exists():
-                    write_clip(clip, path)
+        firsts = starts(scan, LENGTH)
+        paths = {first: subject / f"{scan.key}_{first:05d}.safetensors" for first in firsts}
+        missing = {first: path for first, path in paths.items() if not path.exists()}
+        if missing:
+            for path, clip in zip(missing.values(), _cut(scan, missing, LENGTH), strict=True):
+                write_clip(clip, path)
         return len(paths)
 
 

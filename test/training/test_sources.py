@@ -11,7 +11,9 @@ from training import tracked
 from training.clips import Clip, read_clip, write_clip
 from training.folds import Fold
 from training.sources import Source, find_source, mixture_of
+from training.tracked import excerpt
 from tusrec.errors import InputError
+from tusrec.scans import Scan
 
 MakeDataset = Callable[..., Path]
 SUBJECTS = {f"sub{n:03d}__{hand}_rotation": 3 for n in range(4) for hand in ("RH", "LH")}
@@ -51,14 +53,21 @@ def test_a_data_set_is_cut_once_and_what_is_missing_is_cut_again(
     assert len(clips) == 3
     clips[1].unlink()
     written: list[Path] = []
+    read: list[int] = []
 
     def write(clip: Clip, path: Path) -> None:
         written.append(path)
         write_clip(clip, path)
 
+    def cut(scan: Scan, first: int, length: int) -> Clip:
+        read.append(first)
+        return excerpt(scan, first, length)
+
     monkeypatch.setattr(tracked, "write_clip", write)
+    monkeypatch.setattr(tracked, "excerpt", cut)
     assert find_source(folder, tmp_path / "cache").clips() == clips
     assert written == [clips[1]]
+    assert len(read) == 1
 
 
 def test_two_processes_cut_a_data_set_together(
