@@ -17,13 +17,13 @@ from torch import Tensor
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
-from model.cells import FREEDOMS, block_shifts
+from model.cells import ACROSS, FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
-from model.steps import Pairs, fused, moved_origin
+from model.steps import BETWEEN, Pairs, fused, moved_origin
 from model.weights import load_into, load_weights
 from tusrec import poses
 from tusrec.calibration import Calibration
@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 ByInterval = dict[int, Array]
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
+SLOW = 0.8  # half-widths of the speckle, moved across the picture in two frames: a slow hand
 SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
 PART, STRETCHES = 32, 2  # frames of a part of a scan, and stretches of SPAN that sum it up
 SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
@@ -138,15 +139,32 @@ class Learned:
         """
         found = {}
         for k, motion in motions.items():
-            first = max(start - k, 0)  # number of the first pair
-            count = stop - k - first
-            ends = torch.arange(len(frames) - count, len(frames), device=motion.device)
-            pairs = torch.stack([ends - k, ends, torch.full_like(ends, k)], dim=1)
-            known = _twice(motions[k // 2], first, count, k // 2) if k > 1 else None
+            first, pairs = _ending(frames, start, stop, k)
+            known = _sum(motions, k // 2, k // 2, first, len(pairs)) if k > 1 else None
             seen = self._measure(frames, pairs, known, told)
-            motion[first : first + count] = seen[0]
+            motion[first : first + len(pairs)] = seen[0]
             found[k] = seen.double().cpu().numpy()
+        if max(motions) > BETWEEN:
+            found[BETWEEN] = (
+                self._between(frames, start, stop, motions, told).double().cpu().numpy()
+            )
         return found
+
+    def _between(
+        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: "_Told"
+    ) -> Tensor:
+        """Those (2, P, 6) BETWEEN frames apart; their scale is infinity but for a slow hand.
+
+        Slow stretches are where signs come out wrong.
+        """
+        first, pairs = _ending(frames, start, stop, BETWEEN)
+        known = _sum(motions, 2, 1, first, len(pairs))
+        speed = _rms_across(motions[2][first : first + len(pairs) + 1])
+        seen = torch.stack([known, torch.full_like(known, torch.inf)])
+        slow = (speed[1:] + speed[:-1]) / 2 < SLOW
+        if slow.any():
+            seen[:, slow] = self._measure(frames, pairs[slow], known[slow], told)
+        return seen
 
     def _measure(
         self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
@@ -228,13 +246,29 @@ def _mean(compared: Compared) -> Tensor:
     return compared.weighted().mean(dim=0, keepdim=True)
 
 
-def _twice(motions: Tensor, first: int, count: int, interval: int) -> Tensor:
-    """Motion (count, 6) over twice the interval from each of some frames on, to first order.
+def _ending(frames: Encoded, start: int, stop: int, interval: int) -> tuple[int, Tensor]:
+    """The pairs (P, 3) that end in frames start..stop - 1, and the number of the first of them."""
+    first = max(start - interval, 0)
+    ends = torch.arange(
+        len(frames) - stop + interval + first, len(frames), device=frames.own.device
+    )
+    return first, torch.stack([ends - interval, ends, torch.full_like(ends, interval)], dim=1)
 
-    motions: (N-k, 6) over interval k. As long a step as is measured well is the better guess:
+
+def _sum(motions: dict[int, Tensor], one: int, other: int, first: int, count: int) -> Tensor:
+    """Motion (count, 6) over both intervals from each of some frames on, to first order.
+
+    motions: by interval k, (N-k, 6). As long a step as is measured well is the better guess:
     persistence hides more of a short one.
     """
-    return motions[first : first + count] + motions[first + interval : first + interval + count]
+    then = first + one
+    return motions[one][first : first + count] + motions[other][then : then + count]
+
+
+def _rms_across(motions: Tensor) -> Tensor:
+    """Root mean square (P,) over the picture of how far motions (P, 6) go across it."""
+    across = motions[:, ACROSS].square()
+    return (across @ across.new_tensor([1 / 3, 1 / 3, 1.0])).sqrt()
 
 
 def parts_of(count: int) -> list[tuple[int, int]]:

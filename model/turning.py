@@ -11,7 +11,7 @@ Motions are (n, 3) in mm: their square is the mean square over the image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,9 +26,6 @@ STATES = 2**REACH
 SIGNS = 2.0 * (np.arange(STATES)[:, None] >> np.arange(REACH)[::-1] & 1) - 1.0
 """Signs (STATES, REACH) of the last steps by state; the last column is the newest step's."""
 
-FLOOR_MM = 0.02  # what is wrong with a pair besides what it tells,
-RELATIVE = 0.2  # and what of its size
-TAILS = 8.0  # degrees of freedom of Student's distribution of what is wrong with a pair
 HAND_TAILS = 10.0  # and of how the hand departs from what it was expected to do
 HAND_SPEEDS_MM = (0.05, 0.4)  # a step, standard deviation: at rest or turning, and on its way
 HAND_FRAMES = 8.0  # in which its speed changes
@@ -37,21 +34,64 @@ TREMOR_MM = 0.055  # of its place, in each of three numbers, independent from fr
 
 @dataclass(frozen=True)
 class Seen:
-    """Motions (n, 3) up to sign over one interval, and their variance (n,) in each number."""
+    """Motions (n, 3) up to sign over one interval, and their covariance (n, 3, 3)."""
 
     motion: Array
-    variance: Array
+    covariance: Array
 
 
-def find_signs(seen: Mapping[int, Seen], steps: Seen, saturation: Saturation) -> Array:
+@dataclass(frozen=True)
+class Doubt:
+    """By how much a pair and the sum of its steps differ, as an estimator's pairs do.
+
+    pair, step: (3,) factors on what their covariance says of either in each number: what is wrong
+    with all motions of a scan alike does not show in differences. floor_mm, relative: (3,)
+    standard deviations besides, and as a share of the pair's size. tails: degrees of freedom of
+    Student's distribution.
+    """
+
+    pair: Array = field(default_factory=lambda: np.ones(3))
+    step: Array = field(default_factory=lambda: np.ones(3))
+    floor_mm: Array = field(default_factory=lambda: np.full(3, 0.02))
+    relative: Array = field(default_factory=lambda: np.full(3, 0.2))
+    tails: float = 8.0
+
+
+@dataclass(frozen=True)
+class _Doubted:
+    """Pairs (n, 3), and what whitens (n, 3, 3) their difference from the sums of their steps."""
+
+    motion: Array
+    whitening: Array
+    tails: float
+
+    def likelihood(self, sums: Array, saturation: Saturation) -> Array:
+        """Log likelihood (n, P) of each pair where one of P sums (n, 3, P), up to sign, is true."""
+        share = saturation.at(np.linalg.norm(sums, axis=1))
+        expected = self.whitening @ sums
+        seen = np.einsum("nij,nj->ni", self.whitening, self.motion)
+        agreement = np.abs(np.einsum("ni,nip->np", seen, expected))
+        size2 = np.einsum("nip,nip->np", expected, expected)
+        error2 = share**2 * size2 - 2 * share * agreement + (seen**2).sum(axis=1)[:, None]
+        return _student(np.maximum(error2, 0.0), self.tails)
+
+    def __getitem__(self, number: int) -> "_Doubted":
+        one = slice(number, number + 1)
+        return _Doubted(self.motion[one], self.whitening[one], self.tails)
+
+
+def find_signs(
+    seen: Mapping[int, Seen], steps: Seen, saturation: Saturation, doubt: Doubt
+) -> Array:
     """Signs (S,) of steps (S, 3), of which the first keeps its own.
 
     seen: by interval k, (S-k+1) pairs; interval 1 is not looked at.
     """
+    steps = Seen(steps.motion, steps.covariance * np.outer(doubt.step, doubt.step))
     score = _hand_score(steps)
     far = {}
     for interval, pairs in seen.items():
-        doubted = Seen(pairs.motion, _doubted_variance(pairs, steps, interval))
+        doubted = _doubted(pairs, steps, interval, doubt)
         if interval > REACH:
             far[interval] = doubted
         elif interval > 1:
@@ -59,48 +99,40 @@ def find_signs(seen: Mapping[int, Seen], steps: Seen, saturation: Saturation) ->
     return _best_signs(score, far, steps.motion, saturation)
 
 
-def _doubted_variance(pairs: Seen, steps: Seen, interval: int) -> Array:
-    """Variance (n,) of the difference between pairs and the sums of their steps."""
-    summed = sliding_window_view(steps.variance, interval).sum(axis=1)
-    size2 = (pairs.motion**2).sum(axis=1)
-    return np.asarray(pairs.variance + summed + FLOOR_MM**2 + RELATIVE**2 * size2)
+def _doubted(pairs: Seen, steps: Seen, interval: int, doubt: Doubt) -> _Doubted:
+    summed = sliding_window_view(steps.covariance, interval, axis=0).sum(axis=-1)
+    size2 = (pairs.motion**2).sum(axis=1)[:, None]
+    besides = doubt.floor_mm**2 + doubt.relative**2 * size2
+    own = pairs.covariance * np.outer(doubt.pair, doubt.pair)
+    spread = own + summed + besides[:, None, :] * np.eye(3)
+    return _Doubted(pairs.motion, np.linalg.inv(np.linalg.cholesky(spread)), doubt.tails)
 
 
-def _pair_score(pairs: Seen, steps: Array, interval: int, saturation: Saturation) -> Array:
+def _pair_score(pairs: _Doubted, steps: Array, interval: int, saturation: Saturation) -> Array:
     """Log likelihood (n, STATES) of the pairs that end in each step."""
-    sums = _signed_sums(steps, np.ones(interval))
-    size2 = np.einsum("nip,nip->np", sums, sums)
-    agreement = np.einsum("ni,nip->np", pairs.motion, sums)
-    length2 = (pairs.motion**2).sum(axis=1)[:, None]
-    half = _likelihood(size2, agreement, length2, pairs.variance[:, None], saturation)
+    half = pairs.likelihood(_signed_sums(steps, np.ones(interval)), saturation)
     return np.tile(_mirrored(half), (1, STATES >> interval))
 
 
-def _likelihood(
-    size2: Array, agreement: Array, length2: Array, variance: Array, saturation: Saturation
-) -> Array:
-    """Log likelihood of a pair of squared length, up to sign, where a sum of size2 is expected."""
-    share = saturation.at(np.sqrt(size2))
-    error2 = share**2 * size2 - 2 * share * np.abs(agreement) + length2
-    return _student(np.maximum(error2, 0.0), variance, TAILS)
-
-
-def _student(error2: Array, variance: Array, tails: float) -> Array:
-    return np.asarray(-(tails + 3) / 2 * np.log1p(error2 / (tails * variance)))
+def _student(error2: Array, tails: float) -> Array:
+    """Log density, but for a constant, of three whitened numbers by the sum of their squares."""
+    return np.asarray(-(tails + 3) / 2 * np.log1p(error2 / tails))
 
 
 def _hand_score(steps: Seen) -> Array:
     """Log likelihood (S, STATES) of each step after those before it, at either speed."""
     before = REACH - 1
     motion = np.concatenate([np.zeros((before, 3)), steps.motion])
-    variance = sliding_window_view(np.append(np.zeros(before), steps.variance), REACH)
+    covariance = np.concatenate([np.zeros((before, 3, 3)), steps.covariance])
+    last = sliding_window_view(covariance, REACH, axis=0)
     scores = []
     for speed in HAND_SPEEDS_MM:
         weights, own = _hand_predictor(speed)
-        error = _signed_sums(motion, weights)
-        spread = (own + variance @ weights**2)[:, None]
-        tails = _student(np.einsum("nip,nip->np", error, error), spread, HAND_TAILS)
-        scores.append(tails - 1.5 * np.log(spread))
+        root = np.linalg.cholesky(own * np.eye(3) + last @ weights**2)
+        error = np.linalg.inv(root) @ _signed_sums(motion, weights)
+        tails = _student(np.einsum("nip,nip->np", error, error), HAND_TAILS)
+        volume = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+        scores.append(tails - volume[:, None])
     return _mirrored(np.asarray(np.logaddexp.reduce(scores)))
 
 
@@ -130,7 +162,7 @@ def _mirrored(half: Array) -> Array:
 
 
 def _best_signs(
-    score: Array, far: Mapping[int, Seen], steps: Array, saturation: Saturation
+    score: Array, far: Mapping[int, _Doubted], steps: Array, saturation: Saturation
 ) -> Array:
     """Signs (S,) of the path of the highest score; score: (S, STATES) of the state at each step."""
     newest, survivors = np.arange(STATES) & 1, _Survivors(max(far, default=1), steps[0])
@@ -160,7 +192,7 @@ class _Survivors:
         self._next = np.zeros((STATES, 2, 3))
 
     def onward(
-        self, far: Mapping[int, Seen], step: int, motion: Array, saturation: Saturation
+        self, far: Mapping[int, _Doubted], step: int, motion: Array, saturation: Saturation
     ) -> Array:
         """Log likelihood (STATES, 2) of the far pairs that end in a step back or on."""
         likelihood = np.zeros((STATES, 2))
@@ -170,11 +202,9 @@ class _Survivors:
         for interval, pairs in far.items():
             first = step + 1 - interval
             if first >= 0:
-                seen = pairs.motion[first]
                 moved = self._next - self._past[:, None, first % self._reach]
-                size2 = np.einsum("sbi,sbi->sb", moved, moved)
-                variance = pairs.variance[first]
-                likelihood += _likelihood(size2, moved @ seen, seen @ seen, variance, saturation)
+                sums = moved.reshape(1, -1, 3).mT
+                likelihood += pairs[first].likelihood(sums, saturation).reshape(STATES, 2)
         return likelihood
 
     def follow(self, came_from: NDArray[np.int16], step: int) -> None:

@@ -2,7 +2,8 @@
 
 A network learns the one speckle that it is shown; what it shall measure is decorrelation against
 motion for any speckle. So array, depth, frequency, pulse, apertures, lens, picture size, frame
-rate and persistence are drawn here over the ranges that `sim.probe.Probe` states.
+rate and what a screen and a grabber make of frames are drawn here; the ranges of a probe are those
+that `sim.probe.Probe` states.
 """
 
 import argparse
@@ -27,7 +28,9 @@ LENGTH = 16  # frames of a clip
 LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and faster hands
 WARM_UP = 8  # frames before the first, which persistence mixes into it
 PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
-PERSISTENT_SHARE = 0.5  # scanners are sold with it switched on
+PERSISTENT_SHARE = 0.3  # scanners are sold with it switched on,
+MEANS, MEAN_SHARE = (3, 3, 5), 0.35  # or they show means of so many frames
+UNEVEN_SHARE = 0.3  # of the clips that a grabber takes at another pace than the scanner's
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.4
@@ -43,9 +46,8 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     recipe, image = _draw(seed, rng, length)
     scan = Scan(recipe)
     scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
-    shown = _frame_numbers(len(scan), length, rng)
-    share = rng.uniform(*PERSISTENCE) if rng.random() < PERSISTENT_SHARE else 0.0
-    frames = _with_persistence([scan.frame(i) for i in shown], share)[-length:]
+    shown = _frame_numbers(len(scan) - max(MEANS) // 2, length, rng)
+    frames = _on_screen(scan, shown, rng)[-length:]
     T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
     T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame
     return Clip(frames, T_first_from_frame, image.spacing, seed)
@@ -77,7 +79,7 @@ def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple
         probe = draw_probe(kind, rng)
         recipe = replace(recipe, probe=probe, console=draw_console(rng, probe.frequency_mhz))
         image = fitting_picture(probe)
-    needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP
+    needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP + max(MEANS) // 2
     start = int(rng.integers(whole - needed + 1))
     flaws = replace(recipe.imperfections, duplicates=0.0)
     changed = replace(recipe, imperfections=flaws, excerpt=(start, needed), strata=5)
@@ -121,11 +123,32 @@ def fitting_picture(probe: Probe) -> ImageGrid:
 
 
 def _frame_numbers(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers (WARM_UP + length,) of the frames shown, every one, second or third."""
+    """Numbers (WARM_UP + length,) of the frames shown, about every one, second or third."""
     step = int(rng.choice([1, 2, LONGEST_STEP], p=[0.6, 0.25, 0.15]))
     last = int(rng.integers((length - 1) * step + WARM_UP, count))
     numbers = last - step * np.arange(length + WARM_UP)[::-1]
+    if rng.random() < UNEVEN_SHARE:
+        numbers = numbers - rng.integers(step, size=len(numbers))
     return np.maximum(numbers, 0)
+
+
+def _on_screen(
+    scan: Scan, numbers: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Frames (N, H, W) as a screen shows them: as they are, lingering, or means of several."""
+    kind = rng.random()
+    if kind < MEAN_SHARE:
+        return _means(scan, numbers, int(rng.choice(MEANS)))
+    share = rng.uniform(*PERSISTENCE) if kind < MEAN_SHARE + PERSISTENT_SHARE else 0.0
+    return _with_persistence([scan.frame(i) for i in numbers], share)
+
+
+def _means(scan: Scan, numbers: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
+    """Means (N, H, W) of `count` frames about each."""
+    near = np.maximum(numbers[:, None] + np.arange(count) - count // 2, 0)
+    made = {int(number): scan.frame(int(number)) for number in np.unique(near)}
+    means = [np.mean([made[int(number)] for number in row], axis=0) for row in near]
+    return np.rint(means).astype(np.uint8)
 
 
 def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDArray[np.uint8]:

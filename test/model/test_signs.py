@@ -12,7 +12,7 @@ from model.decorrelation import Planes
 from model.fusion import sums_of_steps
 from model.saturation import Saturation
 from model.signs import choose_signs
-from model.turning import Seen, find_signs
+from model.turning import Doubt, Seen, find_signs
 from sim.motion import Skin, rotation_scan
 from tusrec import poses
 
@@ -122,6 +122,11 @@ def test_the_signs_hold_for_any_probe_scale_and_any_axes(size: float, tilted: fl
     assert excess_error(seen(true, 0.08, 3), true[1]) < 0.03
 
 
+def alike(variance: Array) -> Array:
+    """Covariance (n, 3, 3) of numbers that are all as uncertain."""
+    return variance[:, None, None] * np.eye(3)
+
+
 def found(planes: dict[int, Planes]) -> Iterable[Array]:
     return [part for pair in choose_signs(planes, MOMENTS).values() for part in pair]
 
@@ -142,11 +147,11 @@ def test_a_motion_played_backwards_turns_at_the_same_frames() -> None:
 def test_a_long_interval_decides_what_short_ones_cannot() -> None:
     steps = np.zeros((40, 3))
     steps[:12, 0], steps[28:, 0] = 0.05, 0.05
-    unknown = Seen(steps, np.where(np.abs(steps).sum(axis=1) > 0, 1e-5, 1e-2))
+    unknown = Seen(steps, alike(np.where(np.abs(steps).sum(axis=1) > 0, 1e-5, 1e-2)))
     for turned in (-1.0, 1.0):
         true = steps * np.where(np.arange(40) < 20, 1.0, turned)[:, None]
-        pairs = {k: Seen(sums_of_steps(true, k), np.full(41 - k, 1e-5)) for k in (2, 4, 24)}
-        signs = find_signs(pairs, unknown, Saturation.none())
+        pairs = {k: Seen(sums_of_steps(true, k), alike(np.full(41 - k, 1e-5))) for k in (2, 4, 24)}
+        signs = find_signs(pairs, unknown, Saturation.none(), Doubt())
         assert (signs[:12] == 1).all()
         assert (signs[28:] == turned).all()
 

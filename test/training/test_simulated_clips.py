@@ -52,7 +52,33 @@ def test_persistence_mixes_in_what_was_on_the_screen() -> None:
     np.testing.assert_array_equal(simulated._with_persistence(frames, 0.0), frames)
 
 
-def test_frames_shown_are_evenly_spaced_and_within_the_excerpt() -> None:
+class Counting:
+    """A scan whose frames all show their number."""
+
+    def frame(self, number: int) -> np.ndarray:
+        return np.full((2, 2), 10 * number, np.uint8)
+
+
+def test_a_screen_of_means_shows_each_frame_with_those_about_it() -> None:
+    shown = simulated._means(Counting(), np.array([0, 4, 6]), 3)  # type: ignore[arg-type]
+    assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown[:, 0, 0], [3, 40, 60])
+
+
+def test_frames_taken_at_another_pace_are_unevenly_spaced_and_in_order() -> None:
+    uneven = 0
+    for seed in range(60):
+        numbers = simulated._frame_numbers(90, 16, np.random.default_rng(seed))
+        steps = np.diff(numbers[simulated.WARM_UP :])
+        assert (steps >= 1).all()
+        uneven += len(set(steps.tolist())) > 1
+    assert 3 <= uneven <= 20
+
+
+def test_frames_shown_are_evenly_spaced_and_within_the_excerpt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulated, "UNEVEN_SHARE", 0.0)
     for seed in range(30):
         numbers = simulated._frame_numbers(54, 16, np.random.default_rng(seed))
         assert len(numbers) == simulated.WARM_UP + 16
