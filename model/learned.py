@@ -5,8 +5,7 @@ of them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +21,9 @@ from model.device import Batches, fast_precision
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.persistence import without_persistence
-from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen
+from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
 from model.steps import BETWEEN, Pairs, fused, moved_origin
+from model.surroundings import Stretches, Told, parts_of, told_pairs
 from model.weights import load_into, load_weights
 from tusrec import poses
 from tusrec.calibration import Calibration
@@ -31,11 +31,10 @@ from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 ByInterval = dict[int, Array]
+Telling = Callable[[int], Told]  # interval -> what its pairs are told
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 SLOW = 0.8  # half-widths of the speckle, moved across the picture in two frames: a slow hand
-SPAN, TOGETHER = 9, 5  # successive frames, and how many of them are looked at together
-PART, STRETCHES = 32, 2  # frames of a part of a scan, and stretches of SPAN that sum it up
 SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
 
 
@@ -120,16 +119,21 @@ class Learned:
         }
         before: list[Encoded] = []  # the last frames, as many as the longest interval reaches
         room: Encoded | None = None
+        stretches: Stretches | None = None
         for start, stop in parts_of(count):
             encoded = self._encoded(levels, start, stop, description.device)
             frames = Encoded.joined([*before, *encoded], room)
             room = max(room or frames, frames, key=len)
-            told = self._told(frames, stop - start, description)
+            first = len(frames) - (stop - start)
+            stretches = self._stretches(frames, start, stop, description).after_those_of(stretches)
+            told = partial(
+                stretches.told, start=start, stop=stop, first=first, description=description
+            )
             yield self._pairs_ending(frames, start, stop, motions, told)
             before = [frames[-max(INTERVALS) :].copy()]
 
     def _pairs_ending(
-        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: "_Told"
+        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: Telling
     ) -> ByInterval:
         """Motions and scales (2, P, 6) of the pairs that end in frames start..stop - 1.
 
@@ -141,7 +145,7 @@ class Learned:
         for k, motion in motions.items():
             first, pairs = _ending(frames, start, stop, k)
             known = _sum(motions, k // 2, k // 2, first, len(pairs)) if k > 1 else None
-            seen = self._measure(frames, pairs, known, told)
+            seen = self._measure(frames, pairs, known, told(k))
             motion[first : first + len(pairs)] = seen[0]
             found[k] = seen.double().cpu().numpy()
         if max(motions) > BETWEEN:
@@ -151,7 +155,7 @@ class Learned:
         return found
 
     def _between(
-        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: "_Told"
+        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: Telling
     ) -> Tensor:
         """Those (2, P, 6) BETWEEN frames apart; their scale is infinity but for a slow hand.
 
@@ -163,17 +167,17 @@ class Learned:
         seen = torch.stack([known, torch.full_like(known, torch.inf)])
         slow = (speed[1:] + speed[:-1]) / 2 < SLOW
         if slow.any():
-            seen[:, slow] = self._measure(frames, pairs[slow], known[slow], told)
+            seen[:, slow] = self._measure(frames, pairs[slow], known[slow], told(BETWEEN))
         return seen
 
-    def _measure(
-        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: "_Told"
-    ) -> Tensor:
+    def _measure(self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: Told) -> Tensor:
         """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
 
         def work(start: int, stop: int) -> Tensor:
-            some, description = pairs[start:stop], told.description.expand(stop - start, -1)
-            guess = None if known is None else block_shifts(known[start:stop], description)
+            some = pairs[start:stop]
+            guess = None
+            if known is not None:
+                guess = block_shifts(known[start:stop], told.descriptions(some))
             before = self._look(frames, some, guess, told)
             seen = self._look_closer(frames, some, before, told)
             scale = self._network.calibrated_scale(seen, int(some[0, 2]))
@@ -181,39 +185,43 @@ class Learned:
 
         return torch.cat(self._batches[pairs.device.type].run(work, len(pairs)), dim=1)
 
-    def _look(self, frames: Encoded, pairs: Tensor, guess: Tensor | None, told: "_Told") -> Seen:
+    def _look(self, frames: Encoded, pairs: Tensor, guess: Tensor | None, told: Told) -> Seen:
         """What is seen before frames are aligned, at a guess (P, BLOCKS^2, 2) of their shifts."""
         compared = self._network.compare(frames, pairs, guess)
-        seen = self._before(compared, told)
+        seen = self._before(compared, pairs, told)
         return seen if guess is not None else self._look_again(frames, pairs, seen, told)
 
-    def _look_again(self, frames: Encoded, pairs: Tensor, seen: Seen, told: "_Told") -> Seen:
+    def _look_again(self, frames: Encoded, pairs: Tensor, seen: Seen, told: Told) -> Seen:
         """Another look at what was `seen` without a guess, for shifts that features hardly span."""
-        guess = block_shifts(seen.motion, told.description.expand(len(pairs), -1))
+        guess = block_shifts(seen.motion, told.descriptions(pairs))
         far = bool((guess.abs() > STEP / 2).any())
         return self._look(frames, pairs, guess, told) if far else seen
 
-    def _look_closer(self, frames: Encoded, pairs: Tensor, before: Seen, told: "_Told") -> Seen:
+    def _look_closer(self, frames: Encoded, pairs: Tensor, before: Seen, told: Told) -> Seen:
         """What is seen once the motion in the plane that was seen `before` is taken out."""
-        description = told.description.expand(len(pairs), -1)
+        description = told.descriptions(pairs)
         aligned = self._network.compare_aligned(frames, pairs, before, description)
-        after: Seen = self._network.after(aligned, told.after, description)
+        after: Seen = self._network.after(aligned, told.after, told.part(pairs), description)
         return after
 
-    def _before(self, compared: Compared, told: "_Told") -> Seen:
-        description = told.description.expand(len(compared.cells), -1)
-        seen: Seen = self._network.before(compared, told.before, description)
+    def _before(self, compared: Compared, pairs: Tensor, told: Told) -> Seen:
+        description = told.descriptions(pairs)
+        seen: Seen = self._network.before(compared, told.before, told.part(pairs), description)
         return seen
 
-    def _told(self, frames: Encoded, count: int, description: Tensor) -> "_Told":
-        """What a few pairs of the last `count` frames look like, before and after alignment."""
-        pairs = told_pairs(count) + torch.tensor([*[len(frames) - count] * 2, 0])
-        pairs = pairs.to(description.device)
+    def _stretches(self, frames: Encoded, start: int, stop: int, description: Tensor) -> Stretches:
+        """Stretches of frames start..stop - 1, the last of `frames`, each told of all of them."""
+        first = len(frames) - (stop - start)
+        of_stretches = told_pairs(stop - start).to(description.device)
+        middles = start + of_stretches[..., :2].double().mean(dim=(1, 2))
+        pairs = (of_stretches + torch.tensor([first, first, 0]).to(of_stretches)).flatten(0, 1)
+        stretch = torch.arange(len(pairs), device=pairs.device) // of_stretches.shape[1]
         compared = self._network.compare(frames, pairs)
-        told = _Told(_mean(compared), torch.empty(0), description)
-        seen = self._look_again(frames, pairs, self._before(compared, told), told)
-        each = description.expand(len(pairs), -1)
-        return replace(told, after=_mean(self._network.compare_aligned(frames, pairs, seen, each)))
+        before = means_by_group(compared, stretch)
+        told = Told(before.mean(dim=0, keepdim=True), torch.empty(0), first, description)
+        seen = self._look_again(frames, pairs, self._before(compared, pairs, told), told)
+        aligned = self._network.compare_aligned(frames, pairs, seen, told.descriptions(pairs))
+        return Stretches(middles.float(), before, means_by_group(aligned, stretch))
 
     def _encoded(
         self, levels: Levels, start: int, stop: int, device: torch.device
@@ -226,24 +234,6 @@ class Learned:
             return encoded
 
         return self._batches[device.type].run(work, stop - start)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What the network is told of a part of a scan, as a batch of one.
-
-    before, after: means of `Compared.weighted` before and after frames are aligned.
-    description: (1, DESCRIPTION).
-    """
-
-    before: Tensor
-    after: Tensor
-    description: Tensor
-
-
-def _mean(compared: Compared) -> Tensor:
-    """Mean of `Compared.weighted` over pairs, as a batch of one."""
-    return compared.weighted().mean(dim=0, keepdim=True)
 
 
 def _ending(frames: Encoded, start: int, stop: int, interval: int) -> tuple[int, Tensor]:
@@ -269,30 +259,3 @@ def _rms_across(motions: Tensor) -> Tensor:
     """Root mean square (P,) over the picture of how far motions (P, 6) go across it."""
     across = motions[:, ACROSS].square()
     return (across @ across.new_tensor([1 / 3, 1 / 3, 1.0])).sqrt()
-
-
-def parts_of(count: int) -> list[tuple[int, int]]:
-    """The first frame of each part of a scan of `count`, and the one after its last."""
-    ends = np.linspace(0, count, max(round(count / PART), 1) + 1).round().astype(int).tolist()
-    return list(pairwise(ends))
-
-
-def told_pairs(count: int) -> Tensor:
-    """Pairs (P, 3), as `PoseNet.forward` takes them, that sum up a part of `count` frames.
-
-    As in training: of a few frames of each of a few stretches.
-    """
-    rng = np.random.default_rng(0)
-    span = min(SPAN, count)
-    pairs = []
-    for start in np.linspace(0, count - span, STRETCHES).round().astype(np.int64):
-        numbers = near_frames(int(start), span, rng)
-        a, b = numbers[np.array(np.triu_indices(len(numbers), 1))]
-        pairs.append(np.column_stack([a, b, b - a]))
-    return torch.from_numpy(np.concatenate(pairs))
-
-
-def near_frames(first: int, span: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers (TOGETHER,), or fewer, in order, of some of the `span` frames from `first` on."""
-    chosen = rng.choice(span, size=min(TOGETHER, span), replace=False)
-    return np.asarray(first + np.sort(chosen), np.int64)

@@ -229,7 +229,7 @@ class PoseNet(nn.Module):
     def forward(
         self, canvases: Tensor, pairs: Tensor, scan: Tensor, description: Tensor, guess: Tensor
     ) -> tuple[Seen, Seen]:
-        """Pairs of canvases (F, 2, SIDE, SIDE), of the scans numbered `scan` (P,).
+        """Pairs of canvases (F, 2, SIDE, SIDE), of the scans numbered `scan` (P,) from 0.
 
         pairs: (P, 3) numbers of two canvases, and how many frames they are apart.
         guess: (P, BLOCKS^2, 2), as for `Encoded.view`.
@@ -237,9 +237,9 @@ class PoseNet(nn.Module):
         """
         encoded = self.encode(canvases)
         compared = self.compare(encoded, pairs, guess)
-        before = self.before(compared, _mean_of_group(compared, scan), description)
+        before = self.before(compared, means_by_group(compared, scan), scan, description)
         aligned = self.compare_aligned(encoded, pairs, before, description)
-        return before, self.after(aligned, _mean_of_group(aligned, scan), description)
+        return before, self.after(aligned, means_by_group(aligned, scan), scan, description)
 
     def encode(self, canvases: Tensor) -> Encoded:
         """Encode canvases (B, 2, SIDE, SIDE) of `canonical.network_input`."""
@@ -299,18 +299,16 @@ class _Verdict(nn.Module):
             nn.Linear(WIDTH + FREEDOMS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FREEDOMS)
         )
 
-    def forward(self, pairs: Compared, scan: Tensor, description: Tensor) -> Seen:
+    def forward(self, pairs: Compared, scan: Tensor, part: Tensor, description: Tensor) -> Seen:
         """The motion of each pair.
 
-        scan: (B, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of the same part
-        of the scan, or (1, ...) of a part that all are of. description: (B, DESCRIPTION).
+        scan: (G, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of some parts of
+        the scan. part: (B,) that each pair is of. description: (B, DESCRIPTION).
         """
-        of_pairs = pairs.overall()
-        of_scan = _overall(scan).expand(len(of_pairs), -1)
-        known = torch.cat([of_scan, of_pairs, description], dim=1)
+        known = torch.cat([_overall(scan)[part], pairs.overall(), description], dim=1)
         told = self.scan(known)[:, :, None, None].to(pairs.cells.dtype)
-        usual = (scan[:, :-1] / (scan[:, -1:] + 1e-3)).to(pairs.cells.dtype)
-        considered = self.consider(pairs.cells + told + self.usual(usual))
+        usual = self.usual((scan[:, :-1] / (scan[:, -1:] + 1e-3)).to(pairs.cells.dtype))
+        considered = self.consider(pairs.cells + told + usual[part])
         raw = self.cell(considered).flatten(2).mT.float()
         sizes = functional.softplus(raw[..., 2:3])
         shifts = torch.cat([raw[..., :2] + pairs.ahead, sizes], dim=-1)
@@ -354,12 +352,12 @@ def _overall(weighted: Tensor) -> Tensor:
     return sums[:, :-1] / (sums[:, -1:] + 1e-3)
 
 
-def _mean_of_group(compared: Compared, group: Tensor) -> Tensor:
-    """Of each pair, the mean of `Compared.weighted` over the pairs of its group (P,)."""
+def means_by_group(compared: Compared, group: Tensor) -> Tensor:
+    """Means (G, ...) of `Compared.weighted` over the pairs of each group 0..G-1, group: (P,)."""
     values = compared.weighted()
-    alike = (group[:, None] == group).to(values.dtype)
-    means = (alike / alike.sum(dim=1, keepdim=True)) @ values.flatten(1)
-    return means.reshape(values.shape)
+    one_hot = functional.one_hot(group).mT.to(values.dtype)
+    means = (one_hot / one_hot.sum(dim=1, keepdim=True).clamp(min=1)) @ values.flatten(1)
+    return means.reshape(-1, *values.shape[1:])
 
 
 def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:

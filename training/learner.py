@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.learned import SPAN, near_frames
+from model.surroundings import SPAN, near_frames
 from training.clips import Clip
 
 

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from model import learned
+from model import learned, surroundings
 from model.canonical import Canvas
-from model.learned import PART, SPAN, Learned, parts_of, told_pairs
+from model.learned import Learned
 from model.pose_net import INTERVALS, PoseNet
 from model.steps import BETWEEN
 from tusrec import poses
@@ -33,7 +31,7 @@ def estimator() -> Learned:
 def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
     size: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learned, "PART", part)
+    monkeypatch.setattr(surroundings, "PART", part)
     monkeypatch.setattr(learned, "SLICES", {"cpu": size})
     video = frames(24)
     canvas = Canvas.of(video, CALIBRATION.spacing)
@@ -68,23 +66,6 @@ def test_motion_is_measured_in_frames_without_their_persistence(
     )
     found = estimator().estimate(shown, CALIBRATION, CPU)
     np.testing.assert_array_equal(found.T_previous_from_frame, expected.T_previous_from_frame)
-
-
-@given(st.integers(1, 4000))
-def test_the_parts_of_a_scan_are_of_like_size_and_cover_it(count: int) -> None:
-    parts = parts_of(count)
-    assert [frame for part in parts for frame in range(*part)] == list(range(count))
-    if count > PART:
-        assert all(2 * PART / 3 <= stop - start <= 1.5 * PART for start, stop in parts)
-
-
-@given(st.integers(2, 60))
-def test_a_part_is_summed_up_by_near_pairs_from_its_first_frames_to_its_last(count: int) -> None:
-    a, b, gap = told_pairs(count).numpy().T
-    assert (b - a == gap).all()
-    assert ((gap > 0) & (gap < SPAN)).all()
-    assert a.min() < SPAN
-    assert count - SPAN <= b.max() < count
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
