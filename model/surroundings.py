@@ -67,7 +67,7 @@ class Stretches:
         """For pairs that end in frames start..stop - 1, the first of which is `first` at hand."""
         frames = torch.arange(start, stop, ALIKE, device=self.middles.device) + ALIKE / 2
         apart = (frames[:, None] - self.middles).abs()
-        weights = (1 - apart * interval / NEAR).clamp(min=1e-3)
+        weights = (1 - apart * interval / NEAR).clamp(min=1e-6)
         weights = weights / weights.sum(dim=1, keepdim=True)
         before, after = (
             torch.tensordot(weights.to(part.dtype), part, 1) for part in (self.before, self.after)
