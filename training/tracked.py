@@ -35,11 +35,15 @@ def tracked_clips(scan: Scan, length: int = LENGTH) -> Iterator[Clip]:
 
     Raises InputError for a scan without tracked poses.
     """
-    return _cut(scan, starts(scan, length), length)
+    return cut(scan, starts(scan, length), length)
 
 
-def _cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
-    """Clips from some frames on, which remember the persistence that the whole scan shows."""
+def cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
+    """Clips of `length` frames, or as many as there are, from some on.
+
+    They remember the persistence that the whole scan shows. Raises InputError for a scan without
+    tracked poses.
+    """
     undoing = find_undoing(scan.frames)
     for first in firsts:
         yield replace(excerpt(scan, first, length), undoing=undoing)
@@ -95,7 +99,7 @@ def _write(source: ScanSource, folder: Path) -> int:
         paths = {first: subject / f"{scan.key}_{first:05d}.safetensors" for first in firsts}
         missing = {first: path for first, path in paths.items() if not path.exists()}
         if missing:
-            for path, clip in zip(missing.values(), _cut(scan, missing, LENGTH), strict=True):
+            for path, clip in zip(missing.values(), cut(scan, missing, LENGTH), strict=True):
                 write_clip(clip, path)
         return len(paths)
 

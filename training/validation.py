@@ -25,7 +25,7 @@ from training.folds import Fold
 from training.learner import Learner
 from training.measure import held_out
 from training.sources import Source, holds_clips
-from training.tracked import REAL_SEED, excerpt, subject_of
+from training.tracked import REAL_SEED, cut, subject_of
 from tusrec import poses
 from tusrec.calibration import from_spacing
 from tusrec.comparison import Truth, better_mirror, compare
@@ -129,7 +129,7 @@ def _of_scans(
     scans = []
     for source in _spread(sources, amount.scans, name):
         with source.open() as scan:
-            clip = excerpt(scan, 0, amount.frames or scan.frames.shape[0])
+            (clip,) = cut(scan, [0], amount.frames or scan.frames.shape[0])
             shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
             scans.append(HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip)))
     return HeldOutSet(name, scans)

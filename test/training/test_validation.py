@@ -14,6 +14,7 @@ from model.interface import LocalMotions
 from model.learned import Learned
 from model.pose_net import PoseNet
 from pipeline.evaluation import evaluate_scan
+from training import tracked
 from training.clips import Clip
 from training.folds import Fold
 from training.sources import find_source
@@ -94,6 +95,15 @@ def test_lines_and_report_tell_errors_and_scores_beside_identity(sample: HeldOut
     assert knowing["final"] == mirror["final"] == pytest.approx(1.0)
     assert identity["GPE"] > knowing["GPE"] == pytest.approx(0.0, abs=1e-6)
     assert "knowing, better mirror" in report(sample, entries)
+
+
+def test_a_scan_that_is_held_out_is_prepared_without_the_persistence_that_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    undoing = np.array([1.5, -0.5])
+    monkeypatch.setattr(tracked, "find_undoing", lambda _: undoing)
+    (held,) = held_out_sets([], [SAMPLE], Fold(), Amount(1, 20), Learner())
+    np.testing.assert_array_equal(held.scans[0].clip.undoing, undoing)
 
 
 def test_an_excerpt_has_its_own_landmarks_alone(sample: HeldOutSet) -> None:
