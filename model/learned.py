@@ -16,13 +16,13 @@ from torch import Tensor
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
-from model.cells import ACROSS, FREEDOMS, block_shifts
+from model.cells import FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
-from model.steps import BETWEEN, Pairs, fused, moved_origin
+from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -34,7 +34,6 @@ ByInterval = dict[int, Array]
 Telling = Callable[[int], Told]  # interval -> what its pairs are told
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
-SLOW = 0.8  # half-widths of the speckle, moved across the picture in two frames: a slow hand
 SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
 
 
@@ -144,31 +143,11 @@ class Learned:
         found = {}
         for k, motion in motions.items():
             first, pairs = _ending(frames, start, stop, k)
-            known = _sum(motions, k // 2, k // 2, first, len(pairs)) if k > 1 else None
+            known = _twice(motions[k // 2], first, len(pairs), k // 2) if k > 1 else None
             seen = self._measure(frames, pairs, known, told(k))
             motion[first : first + len(pairs)] = seen[0]
             found[k] = seen.double().cpu().numpy()
-        if max(motions) > BETWEEN:
-            found[BETWEEN] = (
-                self._between(frames, start, stop, motions, told).double().cpu().numpy()
-            )
         return found
-
-    def _between(
-        self, frames: Encoded, start: int, stop: int, motions: dict[int, Tensor], told: Telling
-    ) -> Tensor:
-        """Those (2, P, 6) BETWEEN frames apart; their scale is infinity but for a slow hand.
-
-        Slow stretches are where signs come out wrong.
-        """
-        first, pairs = _ending(frames, start, stop, BETWEEN)
-        known = _sum(motions, 2, 1, first, len(pairs))
-        speed = _rms_across(motions[2][first : first + len(pairs) + 1])
-        seen = torch.stack([known, torch.full_like(known, torch.inf)])
-        slow = (speed[1:] + speed[:-1]) / 2 < SLOW
-        if slow.any():
-            seen[:, slow] = self._measure(frames, pairs[slow], known[slow], told(BETWEEN))
-        return seen
 
     def _measure(self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: Told) -> Tensor:
         """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
@@ -245,17 +224,10 @@ def _ending(frames: Encoded, start: int, stop: int, interval: int) -> tuple[int,
     return first, torch.stack([ends - interval, ends, torch.full_like(ends, interval)], dim=1)
 
 
-def _sum(motions: dict[int, Tensor], one: int, other: int, first: int, count: int) -> Tensor:
-    """Motion (count, 6) over both intervals from each of some frames on, to first order.
+def _twice(motions: Tensor, first: int, count: int, interval: int) -> Tensor:
+    """Motion (count, 6) over twice the interval from each of some frames on, to first order.
 
-    motions: by interval k, (N-k, 6). As long a step as is measured well is the better guess:
+    motions: (N-k, 6) over interval k. As long a step as is measured well is the better guess:
     persistence hides more of a short one.
     """
-    then = first + one
-    return motions[one][first : first + count] + motions[other][then : then + count]
-
-
-def _rms_across(motions: Tensor) -> Tensor:
-    """Root mean square (P,) over the picture of how far motions (P, 6) go across it."""
-    across = motions[:, ACROSS].square()
-    return (across @ across.new_tensor([1 / 3, 1 / 3, 1.0])).sqrt()
+    return motions[first : first + count] + motions[first + interval : first + interval + count]

@@ -10,7 +10,6 @@ motion says, and what still differs is read in the same way (`alignment`).
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -280,8 +279,8 @@ class PoseNet(nn.Module):
         return Compared(self.look_closer(seen), rest.share, taken_out)
 
     def calibrated_scale(self, seen: Seen, interval: int) -> Tensor:
-        """Laplace scales (B, 6) of pairs, stretched as those of INTERVALS no longer than theirs."""
-        return seen.log_scale.exp() * self.stretch[bisect_right(INTERVALS, interval) - 1]
+        """Laplace scales (B, 6) of pairs of one of INTERVALS."""
+        return seen.log_scale.exp() * self.stretch[INTERVALS.index(interval)]
 
 
 class _Verdict(nn.Module):

@@ -35,15 +35,12 @@ class Saturation:
 
     @classmethod
     def measure(cls, motions: Mapping[int, Array], steps: Array) -> "Saturation":
-        """Of motions (S-k+1, 3) mm by interval k, up to sign, beside the sums of steps (S, 3).
-
-        Those that are NaN have not been measured.
-        """
-        longer = {k: np.isfinite(motion[:, 0]) for k, motion in motions.items() if k > 1}
-        if not any(known.any() for known in longer.values()):
+        """Of motions (S-k+1, 3) mm by interval k, up to sign, beside the sums of steps (S, 3)."""
+        longer = [k for k in motions if k > 1]
+        if not longer:
             return cls.none()
-        size = np.concatenate([_length(sums_of_steps(steps, k)[at]) for k, at in longer.items()])
-        measured = np.concatenate([_length(motions[k][at]) for k, at in longer.items()])
+        size = np.concatenate([_length(sums_of_steps(steps, k)) for k in longer])
+        measured = np.concatenate([_length(motions[k]) for k in longer])
         bins = max(min(BINS, len(size) // LEAST_PAIRS), 1)
         parts = np.array_split(size.argsort(kind="stable"), bins)
         middle = np.array([np.median(size[part]) for part in parts])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.decorrelation import Planes
 from model.fusion import Prior, fuse_intervals, sums_of_steps
 from model.saturation import Saturation
-from model.turning import Doubt, Seen, find_signs
+from model.turning import Seen, find_signs
 
 Array = NDArray[np.float64]
 Motions = dict[int, tuple[Array, Array]]
@@ -26,36 +26,32 @@ LEAST_MOMENTS = np.diag([0.0, 1.0, 1.0])  # mm^2: no image counts as smaller tha
 UNKNOWN_INFORMATION = 0.1 * np.eye(3)  # 1/mm^2, of what has not been measured
 
 
-def choose_signs(
-    planes: Mapping[int, Planes], moments: Array, doubt: Doubt | None = None
-) -> Motions:
+def choose_signs(planes: Mapping[int, Planes], moments: Array) -> Motions:
     """Interval -> (signed coefficients (n, 3), information (n, 3, 3)).
 
     moments: (3, 3) mean over the image of (1, x, y)' (1, x, y), so that p' moments p is the mean
-    square of plane p over it. Interval 1 must be there. doubt: its numbers are the coefficients,
-    in mm over the image. Motions too long to be seen in full are
+    square of plane p over it. Interval 1 must be there. Motions too long to be seen in full are
     made as long as their steps say, and lose information (`Saturation`).
     """
     root = np.linalg.cholesky(moments + LEAST_MOMENTS)
     inverse = np.linalg.inv(root)
     motion = {k: p.coefficients @ root for k, p in planes.items()}
     information = {k: inverse @ p.information @ inverse.T for k, p in planes.items()}
-    settled = _settled(motion, information, doubt or Doubt())
+    settled = _settled(motion, information)
     mirror = -1.0 if (settled[1][0] @ inverse)[:, 0].sum() < 0 else 1.0
     return {k: (mirror * m @ inverse, root @ known @ root.T) for k, (m, known) in settled.items()}
 
 
-def _settled(motion: dict[int, Array], information: dict[int, Array], doubt: Doubt) -> Motions:
+def _settled(motion: dict[int, Array], information: dict[int, Array]) -> Motions:
     """Signed motions (n, 3) mm in full and their information, by interval, up to one sign."""
     seen = {k: Seen(m, _covariance(information[k])) for k, m in motion.items()}
-    measured = {k: _where_known(m, information[k]) for k, m in motion.items()}
     steps, saturation = motion[1], Saturation.none()
     size = steps
     for longest, share in PASSES:
         used = {k: pairs for k, pairs in seen.items() if k <= longest}
         doubted = Seen((1 - share) * steps + share * size, seen[1].covariance)
-        steps = find_signs(used, doubted, saturation, doubt)[:, None] * steps
-        saturation = Saturation.measure(measured, steps)
+        steps = find_signs(used, doubted, saturation)[:, None] * steps
+        saturation = Saturation.measure(motion, steps)
         pairs = _in_full(motion, information, steps, steps, saturation)
         size = fuse_intervals(pairs, len(steps), PRIOR, PAIR_SD)[0]
     return _in_full(motion, information, steps, size, saturation)
@@ -74,12 +70,6 @@ def _in_full(
         if k > 1
     }
     return {1: (steps, information[1]), **longer}
-
-
-def _where_known(motion: Array, information: Array) -> Array:
-    """Motion (n, 3), NaN where there is no information (n, 3, 3)."""
-    known = information.reshape(len(information), -1).any(axis=1, keepdims=True)
-    return np.where(known, motion, np.nan)
 
 
 def _covariance(information: Array) -> Array:

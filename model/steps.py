@@ -16,7 +16,6 @@ from model.decorrelation import Planes
 from model.fusion import Prior, fuse_intervals
 from model.neighbours import SHORT, in_full, shortfall
 from model.signs import choose_signs
-from model.turning import Doubt
 
 Array = NDArray[np.float64]
 Pairs = Mapping[int, tuple[Array, Array]]  # interval -> xi (N-k, 6) and its Laplace scales
@@ -29,23 +28,11 @@ PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x 
 STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
 LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
 PAIR_SD = np.array([np.radians(0.01), 0.01, 0.005]), np.array([0.015, *np.radians([0.02, 0.02])])
-BETWEEN = 3  # frames apart are pairs that vote on signs alone
-# How pairs differ from the sums of their steps: most likely for the pairs of 33 simulated scans.
-DOUBT = Doubt(
-    pair=np.array([0.45, 0.47, 0.28]),
-    step=np.array([0.25, 0.43, 0.05]),
-    floor_mm=np.array([0.02, 0.012, 0.003]),
-    relative=np.array([0.003, 0.02, 0.031]),
-    tails=5.5,
-)
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
-    """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6).
-
-    Pairs that are BETWEEN frames apart vote on signs alone.
-    """
-    in_plane = {k: _part(pair, IN_PLANE) for k, pair in pairs.items() if k != BETWEEN}
+    """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6)."""
+    in_plane = {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
     planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
     in_plane, across, short = _believed(in_plane, planes, _moments(canvas))
     prior = [Prior(LOOSER * sd, sd) if short else Prior(sd) for sd in STEP_SD]
@@ -69,20 +56,14 @@ def _believed(
 
     If they did, they are made as long as frames two apart say, and hardly believed.
     """
-    across, root = _signed(planes, moments), np.sqrt(moments)
+    across, root = choose_signs(planes, moments), np.sqrt(moments)
     factor = shortfall(in_plane, np.diag([np.hypot(root[1, 1], root[2, 2]), 1.0, 1.0]))
     if factor < SHORT:
         return in_plane, across, False
     one, two = ((p.coefficients, p.information) for p in (planes[1], planes[2]))
     further = max(shortfall({1: across[1], 2: two}, root), 1.0)
     longer = {**planes, 1: Planes(*in_full(one, further))}
-    return {**in_plane, 1: in_full(in_plane[1], factor)}, _signed(longer, moments), True
-
-
-def _signed(planes: Mapping[int, Planes], moments: Array) -> Motions:
-    """Signed motions across the picture, of the intervals that are fused."""
-    signed = choose_signs(planes, moments, DOUBT)
-    return {k: motion for k, motion in signed.items() if k != BETWEEN}
+    return {**in_plane, 1: in_full(in_plane[1], factor)}, choose_signs(longer, moments), True
 
 
 def moved_origin(shift: Array) -> Array:

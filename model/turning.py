@@ -11,7 +11,7 @@ Motions are (n, 3) in mm: their square is the mean square over the image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,6 +26,9 @@ STATES = 2**REACH
 SIGNS = 2.0 * (np.arange(STATES)[:, None] >> np.arange(REACH)[::-1] & 1) - 1.0
 """Signs (STATES, REACH) of the last steps by state; the last column is the newest step's."""
 
+FLOOR_MM = 0.02  # what is wrong with a pair besides what it tells,
+RELATIVE = 0.2  # and what of its size
+TAILS = 8.0  # degrees of freedom of Student's distribution of what is wrong with a pair
 HAND_TAILS = 10.0  # and of how the hand departs from what it was expected to do
 HAND_SPEEDS_MM = (0.05, 0.4)  # a step, standard deviation: at rest or turning, and on its way
 HAND_FRAMES = 8.0  # in which its speed changes
@@ -41,29 +44,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """By how much a pair and the sum of its steps differ, as an estimator's pairs do.
-
-    pair, step: (3,) factors on what their covariance says of either in each number: what is wrong
-    with all motions of a scan alike does not show in differences. floor_mm, relative: (3,)
-    standard deviations besides, and as a share of the pair's size. tails: degrees of freedom of
-    Student's distribution.
-    """
-
-    pair: Array = field(default_factory=lambda: np.ones(3))
-    step: Array = field(default_factory=lambda: np.ones(3))
-    floor_mm: Array = field(default_factory=lambda: np.full(3, 0.02))
-    relative: Array = field(default_factory=lambda: np.full(3, 0.2))
-    tails: float = 8.0
-
-
-@dataclass(frozen=True)
 class _Doubted:
     """Pairs (n, 3), and what whitens (n, 3, 3) their difference from the sums of their steps."""
 
     motion: Array
     whitening: Array
-    tails: float
 
     def likelihood(self, sums: Array, saturation: Saturation) -> Array:
         """Log likelihood (n, P) of each pair where one of P sums (n, 3, P), up to sign, is true."""
@@ -73,25 +58,22 @@ class _Doubted:
         agreement = np.abs(np.einsum("ni,nip->np", seen, expected))
         size2 = np.einsum("nip,nip->np", expected, expected)
         error2 = share**2 * size2 - 2 * share * agreement + (seen**2).sum(axis=1)[:, None]
-        return _student(np.maximum(error2, 0.0), self.tails)
+        return _student(np.maximum(error2, 0.0), TAILS)
 
     def __getitem__(self, number: int) -> "_Doubted":
         one = slice(number, number + 1)
-        return _Doubted(self.motion[one], self.whitening[one], self.tails)
+        return _Doubted(self.motion[one], self.whitening[one])
 
 
-def find_signs(
-    seen: Mapping[int, Seen], steps: Seen, saturation: Saturation, doubt: Doubt
-) -> Array:
+def find_signs(seen: Mapping[int, Seen], steps: Seen, saturation: Saturation) -> Array:
     """Signs (S,) of steps (S, 3), of which the first keeps its own.
 
     seen: by interval k, (S-k+1) pairs; interval 1 is not looked at.
     """
-    steps = Seen(steps.motion, steps.covariance * np.outer(doubt.step, doubt.step))
     score = _hand_score(steps)
     far = {}
     for interval, pairs in seen.items():
-        doubted = _doubted(pairs, steps, interval, doubt)
+        doubted = _doubted(pairs, steps, interval)
         if interval > REACH:
             far[interval] = doubted
         elif interval > 1:
@@ -99,13 +81,11 @@ def find_signs(
     return _best_signs(score, far, steps.motion, saturation)
 
 
-def _doubted(pairs: Seen, steps: Seen, interval: int, doubt: Doubt) -> _Doubted:
+def _doubted(pairs: Seen, steps: Seen, interval: int) -> _Doubted:
     summed = sliding_window_view(steps.covariance, interval, axis=0).sum(axis=-1)
-    size2 = (pairs.motion**2).sum(axis=1)[:, None]
-    besides = doubt.floor_mm**2 + doubt.relative**2 * size2
-    own = pairs.covariance * np.outer(doubt.pair, doubt.pair)
-    spread = own + summed + besides[:, None, :] * np.eye(3)
-    return _Doubted(pairs.motion, np.linalg.inv(np.linalg.cholesky(spread)), doubt.tails)
+    besides = FLOOR_MM**2 + RELATIVE**2 * (pairs.motion**2).sum(axis=1)
+    spread = pairs.covariance + summed + besides[:, None, None] * np.eye(3)
+    return _Doubted(pairs.motion, np.linalg.inv(np.linalg.cholesky(spread)))
 
 
 def _pair_score(pairs: _Doubted, steps: Array, interval: int, saturation: Saturation) -> Array:

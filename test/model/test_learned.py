@@ -8,7 +8,6 @@ from model import learned, surroundings
 from model.canonical import Canvas
 from model.learned import Learned
 from model.pose_net import INTERVALS, PoseNet
-from model.steps import BETWEEN
 from tusrec import poses
 from tusrec.calibration import from_spacing
 
@@ -38,22 +37,11 @@ def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
     found = estimator().pairs(video, canvas, CPU)
     monkeypatch.setattr(learned, "SLICES", {"cpu": 4})
     expected = estimator().pairs(video, canvas, CPU)
-    assert sorted(found) == sorted((*INTERVALS, BETWEEN))
+    assert list(found) == list(INTERVALS)
     for interval, (motion, scale) in found.items():
         assert motion.shape == scale.shape == (len(video) - interval, 6)
         np.testing.assert_allclose(motion, expected[interval][0], atol=1e-5)
         np.testing.assert_allclose(scale, expected[interval][1], rtol=1e-4)
-
-
-@pytest.mark.parametrize(("slow", "measured"), [(0.0, False), (1e9, True)])
-def test_pairs_for_signs_alone_are_measured_where_the_hand_is_slow(
-    slow: float, measured: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(learned, "SLOW", slow)
-    video = frames(24)
-    motion, scale = estimator().pairs(video, Canvas.of(video, CALIBRATION.spacing), CPU)[BETWEEN]
-    assert np.isfinite(motion).all()
-    assert (np.isfinite(scale) == measured).all()
 
 
 def test_motion_is_measured_in_frames_without_their_persistence(

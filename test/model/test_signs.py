@@ -12,7 +12,7 @@ from model.decorrelation import Planes
 from model.fusion import sums_of_steps
 from model.saturation import Saturation
 from model.signs import choose_signs
-from model.turning import Doubt, Seen, find_signs
+from model.turning import Seen, find_signs
 from sim.motion import Skin, rotation_scan
 from tusrec import poses
 
@@ -90,6 +90,18 @@ def test_turning_points_are_found_where_going_on_is_assumed_without_longer_inter
     assert excess_error({1: planes[1]}, true[1]) > 0.2
 
 
+def test_a_number_that_is_hardly_known_does_not_drown_the_others() -> None:
+    true, rng = swings(), np.random.default_rng(4)
+    noise = {k: [0, 0, 1] * rng.normal(size=m.shape) for k, m in true.items()}
+    known = np.diag([1e3, 1e3, 1.0]) * UNITS**2
+    planes = {
+        k: Planes((m + noise[k]) / UNITS, np.tile(known, (len(m), 1, 1))) for k, m in true.items()
+    }
+    steps = choose_signs(planes, MOMENTS)[1][0] * UNITS
+    steps[:, 2] = true[1][:, 2] * np.sign((steps * true[1])[:, :2].sum(axis=1))
+    assert error_over_motion(steps, true[1]) < 0.05
+
+
 def test_exact_pairs_give_back_the_scan() -> None:
     true = swings()
     found = choose_signs(exact(true), MOMENTS)
@@ -151,7 +163,7 @@ def test_a_long_interval_decides_what_short_ones_cannot() -> None:
     for turned in (-1.0, 1.0):
         true = steps * np.where(np.arange(40) < 20, 1.0, turned)[:, None]
         pairs = {k: Seen(sums_of_steps(true, k), alike(np.full(41 - k, 1e-5))) for k in (2, 4, 24)}
-        signs = find_signs(pairs, unknown, Saturation.none(), Doubt())
+        signs = find_signs(pairs, unknown, Saturation.none())
         assert (signs[:12] == 1).all()
         assert (signs[28:] == turned).all()
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from model.canonical import Canvas
 from model.pose_net import INTERVALS
-from model.steps import BETWEEN, fused, moved_origin
+from model.steps import fused, moved_origin
 from tusrec import poses
 
 CANVAS = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
@@ -40,17 +40,6 @@ def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
     xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, len(true))
     assert least_error(xi, true) < 2e-2
     assert (np.linalg.eigvalsh(covariance) > 0).all()
-
-
-def test_pairs_that_vote_on_signs_alone_leave_sizes_as_they_are_and_need_not_be_measured() -> None:
-    true = onward(40, change=0.1)
-    pairs = pairs_of(true, 0.02)
-    expected = fused(pairs, CANVAS, len(true))
-    for size, scale in ((1.3, 0.02), (0.1, np.inf)):
-        far = size * (true[2:] + true[1:-1] + true[:-2])
-        voted = fused({**pairs, BETWEEN: (far, np.full(far.shape, scale))}, CANVAS, len(true))
-        for one, other in zip(voted, expected, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> None:
