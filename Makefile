@@ -56,10 +56,10 @@ train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; th
 		--count $(CLIPS_EACH) && wait $$rotation
 	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps --rate 2e-3 --keep 4000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
-	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 32 \
-		--first 100000 --count 100100
-	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 32 \
-		--first 100000 --count 100100
+	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
+		--first 100000 --count 100030
+	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
+		--first 100000 --count 100018
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]
