@@ -100,11 +100,11 @@ class Learned:
     ) -> Pairs:
         """As `pairs`, of `count` frames whose canvases levels(start, stop) gives."""
         self._network.to(device)
-        told = torch.from_numpy(canvas.description()[None]).to(device)
+        description = torch.from_numpy(canvas.description()[None]).to(device)
         precision = self._precision or fast_precision(device)
         reduced = precision != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
-            parts = list(self._sweep(levels, count, told))
+            parts = list(self._sweep(levels, count, description))
         units = canvas.units()
         joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
         return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}

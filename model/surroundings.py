@@ -64,7 +64,10 @@ class Stretches:
         return Stretches(*(torch.cat([one[-KEPT:], other]) for one, other in columns))
 
     def told(self, interval: int, start: int, stop: int, first: int, description: Tensor) -> Told:
-        """For pairs that end in frames start..stop - 1, the first of which is `first` at hand."""
+        """For pairs of an interval that end in frames start..stop - 1 of the scan.
+
+        first: number of frame `start` among the frames at hand.
+        """
         frames = torch.arange(start, stop, ALIKE, device=self.middles.device) + ALIKE / 2
         apart = (frames[:, None] - self.middles).abs()
         weights = (1 - apart * interval / NEAR).clamp(min=1e-6)
