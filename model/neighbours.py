@@ -18,15 +18,15 @@ DOUBT = 4.0  # times as wrong as it says is a motion that falls short
 LARGER = 0.7  # share of the motions, the larger ones, that are looked at
 
 
-def shortfall(motions: Motions, root: Array) -> float:
+def shortfall(motions: Motions, mm: Array) -> float:
     """By what factor motions over two frames exceed the sums of those between neighbours.
 
-    motions: interval k -> (motion (S-k+1, 3), information), of which 1 and 2 are looked at; those
-    over two up to sign. root: (3, 3) that takes motions to mm. 1 where there is nothing to see.
+    motions: interval k -> (motion (S-k+1, 3), information), of which 1 and 2 are looked at.
+    mm: (3,) of each number. 1 where there is nothing to see.
     """
     if 2 not in motions:
         return 1.0
-    sums, whole = sums_of_steps(motions[1][0], 2) @ root, motions[2][0] @ root
+    sums, whole = sums_of_steps(motions[1][0], 2) * mm, motions[2][0] * mm
     length = np.linalg.norm(sums, axis=1)
     larger = length >= np.quantile(length, 1 - LARGER)
     ratio = (whole[larger] ** 2).sum() / max((sums[larger] ** 2).sum(), 1e-12)

@@ -54,16 +54,16 @@ def _believed(
 ) -> tuple[Motions, Motions, bool]:
     """Motions within the picture and, signed, across it, and whether neighbours fell short.
 
-    If they did, they are made as long as frames two apart say, and hardly believed.
+    If they did, they are hardly believed. Within the picture they are made as long as frames two
+    apart say; across it the network, which has seen such screens, makes them longer itself.
     """
-    across, root = choose_signs(planes, moments), np.sqrt(moments)
-    factor = shortfall(in_plane, np.diag([np.hypot(root[1, 1], root[2, 2]), 1.0, 1.0]))
+    half = np.sqrt(np.trace(moments[1:, 1:]))
+    factor = shortfall(in_plane, np.array([half, 1.0, 1.0]))
     if factor < SHORT:
-        return in_plane, across, False
-    one, two = ((p.coefficients, p.information) for p in (planes[1], planes[2]))
-    further = max(shortfall({1: across[1], 2: two}, root), 1.0)
-    longer = {**planes, 1: Planes(*in_full(one, further))}
-    return {**in_plane, 1: in_full(in_plane[1], factor)}, choose_signs(longer, moments), True
+        return in_plane, choose_signs(planes, moments), False
+    neighbours = planes[1].coefficients, planes[1].information
+    doubted = {**planes, 1: Planes(*in_full(neighbours, 1.0))}
+    return {**in_plane, 1: in_full(in_plane[1], factor)}, choose_signs(doubted, moments), True
 
 
 def moved_origin(shift: Array) -> Array:
