@@ -27,7 +27,7 @@ PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x 
 # is then all that holds single steps together; and what is wrong with a pair whatever its interval.
 STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
 LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
-PAIR_SD = np.array([np.radians(0.01), 0.01, 0.005]), np.array([0.015, *np.radians([0.02, 0.02])])
+PAIR_SD = np.array([np.radians(0.005), 0.005, 0.0025]), np.array([0.015, *np.radians([0.02, 0.02])])
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
