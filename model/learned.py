@@ -124,7 +124,7 @@ class Learned:
             frames = Encoded.joined([*before, *encoded], room)
             room = max(room or frames, frames, key=len)
             first = len(frames) - (stop - start)
-            stretches = self._stretches(frames, start, stop, description).after_those_of(stretches)
+            stretches = self._stretches(frames, first, start, description).after_those_of(stretches)
             told = partial(
                 stretches.told, start=start, stop=stop, first=first, description=description
             )
@@ -188,10 +188,12 @@ class Learned:
         seen: Seen = self._network.before(compared, told.before, told.part(pairs), description)
         return seen
 
-    def _stretches(self, frames: Encoded, start: int, stop: int, description: Tensor) -> Stretches:
-        """Stretches of frames start..stop - 1, the last of `frames`, each told of all of them."""
-        first = len(frames) - (stop - start)
-        of_stretches = told_pairs(stop - start).to(description.device)
+    def _stretches(self, frames: Encoded, first: int, start: int, description: Tensor) -> Stretches:
+        """Stretches of the frames from `first` on, each told of all of them.
+
+        start: number of the first of them in the scan.
+        """
+        of_stretches = told_pairs(len(frames) - first).to(description.device)
         middles = start + of_stretches[..., :2].double().mean(dim=(1, 2))
         pairs = (of_stretches + torch.tensor([first, first, 0]).to(of_stretches)).flatten(0, 1)
         stretch = torch.arange(len(pairs), device=pairs.device) // of_stretches.shape[1]

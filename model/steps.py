@@ -1,8 +1,8 @@
 """Pairs of frames, several intervals apart, made into one motion a step.
 
 The sign of those across the picture, which two frames do not show, is chosen as for the classical
-estimator (`signs`), neighbours that fall short are made longer (`neighbours`), and the intervals
-are fused (`fusion`).
+estimator (`signs`), neighbours that fall short are doubted and, within the picture, made longer
+(`neighbours`), and the intervals are fused (`fusion`).
 """
 
 from collections.abc import Mapping

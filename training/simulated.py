@@ -29,7 +29,7 @@ LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and fas
 WARM_UP = 8  # frames before the first, which persistence mixes into it
 PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
 PERSISTENT_SHARE = 0.3  # scanners are sold with it switched on,
-MEANS, MEAN_SHARE = (3, 3, 5), 0.35  # or they show means of so many frames
+MEANS, MEAN_SHARE = (3, 3, 5), 0.35  # or they show means of so many frames, mostly 3
 UNEVEN_SHARE = 0.3  # of the clips that a grabber takes at another pace than the scanner's
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
@@ -135,10 +135,13 @@ def _frame_numbers(count: int, length: int, rng: np.random.Generator) -> NDArray
 def _on_screen(
     scan: Scan, numbers: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Frames (N, H, W) as a screen shows them: as they are, lingering, or means of several."""
+    """Frames (N, H, W) as a screen shows them: as they are, lingering, or means of several.
+
+    numbers: (WARM_UP + length,) of `_frame_numbers`; the last `length` frames at least are made.
+    """
     kind = rng.random()
     if kind < MEAN_SHARE:
-        return _means(scan, numbers, int(rng.choice(MEANS)))
+        return _means(scan, numbers[WARM_UP:], int(rng.choice(MEANS)))
     share = rng.uniform(*PERSISTENCE) if kind < MEAN_SHARE + PERSISTENT_SHARE else 0.0
     return _with_persistence([scan.frame(i) for i in numbers], share)
 
