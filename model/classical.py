@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model import block_matching, decorrelation, rigid_fit
 from model.block_matching import MARGIN, Grid, Patches
 from model.device import Batches
-from model.fusion import Prior, fuse_intervals
+from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
 from model.persistence import without_persistence
 from model.signs import choose_signs
@@ -98,7 +98,8 @@ class Classical:
 def _in_plane(pairs: dict[int, Pairs], steps: int) -> tuple[Array, Array]:
     """Steps (S, 3) rotation, x, y and their covariance (S, 3, 3)."""
     measured = {k: (p.motion, p.information) for k, p in pairs.items()}
-    return fuse_intervals(measured, steps, Prior(IN_PLANE_PRIOR_SD), IN_PLANE_PAIR_SD)
+    believed = with_error(measured, IN_PLANE_PAIR_SD)
+    return fuse_intervals(believed, steps, Prior(IN_PLANE_PRIOR_SD))
 
 
 def _across(
@@ -110,7 +111,8 @@ def _across(
     planes = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
     basis = np.column_stack([np.ones(len(centres)), centres])
     signed = choose_signs(planes, basis.T @ basis / len(basis))
-    solved, covariance = fuse_intervals(signed, steps, Prior(ELEVATION_PRIOR_SD), ELEVATION_PAIR_SD)
+    believed = with_error(signed, ELEVATION_PAIR_SD)
+    solved, covariance = fuse_intervals(believed, steps, Prior(ELEVATION_PRIOR_SD))
     return solved, covariance + SCALE_SD**2 * solved[:, :, None] * solved[:, None, :]
 
 

@@ -28,38 +28,50 @@ class Prior:
     change: Array = field(default_factory=lambda: np.full(3, np.inf))
 
 
-def fuse_intervals(
-    motions: Motions, steps: int, prior: Prior, pair_sd: Array
-) -> tuple[Array, Array]:
+def fuse_intervals(motions: Motions, steps: int, prior: Prior) -> tuple[Array, Array]:
     """Robust least-squares steps (S, 3) and their covariance (S, 3, 3).
 
-    motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)) from frame i to i+k;
-    small motions add up, so that one over k is the sum of k steps. pair_sd: (3,) of what is wrong
-    with a pair whatever its interval (persistence of the image, tissue that is dragged along); it
-    makes long intervals count, over which it is small beside the motion. The covariance leaves out
-    what is believed of changes: smoothness was not measured, and over second differences
-    `_step_covariance` loses its digits.
+    motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)) from frame i to i+k, whose
+    errors are taken to be independent; small motions add up, so that one over k is the sum of k
+    steps. The covariance leaves out what is believed of changes: smoothness was not measured, and
+    over second differences `_step_covariance` loses its digits.
     """
-    pairs = {k: (motion, _lowered(known, pair_sd)) for k, (motion, known) in motions.items()}
-    weighted: Motions = pairs
-    solved, factor = _solve(pairs, steps, prior)
+    weighted = motions
+    solved, factor = _solve(motions, steps, prior)
     for _ in range(ROUNDS - 1):
-        weighted = _without_outliers(pairs, solved)
+        weighted = _without_outliers(motions, solved)
         solved, factor = _solve(weighted, steps, prior)
     if np.isfinite(prior.change).any():
         _, factor = _solve(weighted, steps, Prior(prior.step))
     return solved, _step_covariance(factor)
 
 
+def with_error(motions: Motions, pair_sd: Array) -> Motions:
+    """Motions with less information, as of an independent error of pair_sd (3,) in each pair.
+
+    That is what is wrong with a pair whatever its interval (persistence of the image, tissue that
+    is dragged along); it makes long intervals count, over which it is small beside the motion.
+    """
+    lost = np.diag(pair_sd**2)
+    return {
+        k: (motion, known @ np.linalg.inv(np.eye(3) + lost @ known))
+        for k, (motion, known) in motions.items()
+    }
+
+
+def with_shared_error(motions: Motions) -> Motions:
+    """Motions with less information, as pairs over k frames see every step k times.
+
+    What is wrong with one of them (motion that is not seen in full, speckle that is lost) is wrong
+    with those beside it, so that k of them tell no more than one.
+    """
+    return {k: (motion, known / k) for k, (motion, known) in motions.items()}
+
+
 def sums_of_steps(steps: Array, interval: int) -> Array:
     """Motion (S-k+1, 3) over every `interval` k successive steps (S, 3)."""
     places = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
     return np.asarray(places[interval:] - places[: len(places) - interval])
-
-
-def _lowered(information: Array, pair_sd: Array) -> Array:
-    """Information (n, 3, 3) after an independent error of pair_sd (3,) has been added."""
-    return np.asarray(information @ np.linalg.inv(np.eye(3) + np.diag(pair_sd**2) @ information))
 
 
 def _without_outliers(pairs: Motions, steps: Array) -> Motions:

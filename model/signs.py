@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.decorrelation import Planes
-from model.fusion import Prior, fuse_intervals, sums_of_steps
+from model.fusion import Prior, fuse_intervals, sums_of_steps, with_error
 from model.saturation import Saturation
 from model.turning import Seen, find_signs
 
@@ -53,7 +53,7 @@ def _settled(motion: dict[int, Array], information: dict[int, Array]) -> Motions
         steps = find_signs(used, doubted, saturation)[:, None] * steps
         saturation = Saturation.measure(motion, steps)
         pairs = _in_full(motion, information, steps, steps, saturation)
-        size = fuse_intervals(pairs, len(steps), PRIOR, PAIR_SD)[0]
+        size = fuse_intervals(with_error(pairs, PAIR_SD), len(steps), PRIOR)[0]
     return _in_full(motion, information, steps, size, saturation)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.canonical import Canvas
 from model.cells import IN_PLANE
 from model.decorrelation import Planes
-from model.fusion import Prior, fuse_intervals
+from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.neighbours import SHORT, in_full, shortfall
 from model.signs import choose_signs
 
@@ -24,10 +24,9 @@ Motions = dict[int, tuple[Array, Array]]
 PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture
 PLANE_SIGNS = np.array([1.0, -1.0, 1.0])  # a rotation w moves (x, y, 0) by w_x y - w_y x along z
 # Hand motion from one frame to the next, or where neighbours do not show it the change of it, which
-# is then all that holds single steps together; and what is wrong with a pair whatever its interval.
-STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([0.5, np.radians(0.5), np.radians(0.5)])
+# is then all that holds single steps together.
+STEP_SD = np.array([np.radians(0.5), 0.3, 0.3]), np.array([1.0, np.radians(1.0), np.radians(1.0)])
 LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
-PAIR_SD = np.array([np.radians(0.005), 0.005, 0.0025]), np.array([0.015, *np.radians([0.02, 0.02])])
 
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
@@ -37,8 +36,8 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     in_plane, across, short = _believed(in_plane, planes, _moments(canvas))
     prior = [Prior(LOOSER * sd, sd) if short else Prior(sd) for sd in STEP_SD]
     parts = (
-        fuse_intervals(in_plane, steps, prior[0], PAIR_SD[0]),
-        fuse_intervals(across, steps, prior[1], PAIR_SD[1]),
+        fuse_intervals(with_shared_error(in_plane), steps, prior[0]),
+        fuse_intervals(with_shared_error(across), steps, prior[1]),
     )
     xi, covariance = np.zeros((steps, 6)), np.zeros((steps, 6, 6))
     for (motion, spread), places, signs in zip(

@@ -179,9 +179,9 @@ def test_intervals_that_agree_add_up_to_their_steps() -> None:
     motions = {
         k: (total[k:] - total[:-k], np.tile(np.eye(3) * 1e4, (10 - k, 1, 1))) for k in (1, 2, 3)
     }
-    solved, covariance = fuse_intervals(motions, 9, Prior(np.full(3, 1e3)), np.zeros(3))
+    solved, covariance = fuse_intervals(motions, 9, Prior(np.full(3, 1e3)))
     np.testing.assert_allclose(solved, steps, atol=1e-5)
-    alone, wider = fuse_intervals({1: motions[1]}, 9, Prior(np.full(3, 1e3)), np.zeros(3))
+    alone, wider = fuse_intervals({1: motions[1]}, 9, Prior(np.full(3, 1e3)))
     np.testing.assert_allclose(alone, steps, atol=1e-5)
     assert (np.trace(covariance, axis1=1, axis2=2) < np.trace(wider, axis1=1, axis2=2)).all()
 

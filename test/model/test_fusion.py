@@ -5,13 +5,18 @@ import pytest
 from numpy.typing import NDArray
 
 from model import fusion
-from model.fusion import Prior, fuse_intervals, sums_of_steps
+from model.fusion import (
+    Prior,
+    fuse_intervals,
+    sums_of_steps,
+    with_error,
+    with_shared_error,
+)
 
 Array = NDArray[np.float64]
 
 PRIOR = Prior(np.array([0.5, 0.3, 0.2]))
 SMOOTH = Prior(np.array([1.5, 0.9, 0.6]), np.array([0.2, 0.4, 0.3]))
-NO_ERROR = np.zeros(3)
 K = (1, 2, 5, 9)
 
 
@@ -53,7 +58,7 @@ def test_steps_and_covariance_are_those_of_dense_least_squares(
     motions = measured(np.random.default_rng(1).normal(size=(steps, 3)), noise=0.1)
     expected, _ = dense(motions, steps, prior)
     _, spread = dense(motions, steps, Prior(prior.step))
-    solved, covariance = fuse_intervals(motions, steps, prior, NO_ERROR)
+    solved, covariance = fuse_intervals(motions, steps, prior)
     np.testing.assert_allclose(solved, expected, atol=1e-9)
     np.testing.assert_allclose(covariance, spread, atol=1e-9)
 
@@ -64,7 +69,7 @@ def test_the_covariance_of_a_long_scan_that_is_held_together_by_smoothness_is_so
         factor = np.sqrt(known) * rng.normal(size=(201 - k, 3, 3)) * [1.0, 15.0, 30.0]
         pairs[k] = np.zeros((201 - k, 3)), factor.swapaxes(1, 2) @ factor
     sd = np.array([0.5, 0.01, 0.01])
-    _, covariance = fuse_intervals(pairs, 200, Prior(4 * sd, sd), 0.1 * sd)
+    _, covariance = fuse_intervals(pairs, 200, Prior(4 * sd, sd))
     assert (np.linalg.eigvalsh(covariance) > 0).all()
     assert (np.diagonal(covariance, axis1=1, axis2=2) <= (4 * sd) ** 2).all()
 
@@ -73,13 +78,30 @@ def test_a_pair_that_nothing_agrees_with_hardly_counts() -> None:
     steps = np.random.default_rng(2).normal(size=(30, 3)) * 0.1
     motions = {k: (sums_of_steps(steps, k), np.tile(1e4 * np.eye(3), (31 - k, 1, 1))) for k in K}
     motions[5][0][12] += 1.0
-    solved, _ = fuse_intervals(motions, 30, Prior(np.full(3, 10.0)), NO_ERROR)
+    solved, _ = fuse_intervals(motions, 30, Prior(np.full(3, 10.0)))
     plain, _ = dense(motions, 30, PRIOR)
     assert np.abs(solved - steps).max() < 0.25 * np.abs(plain - steps).max()
 
 
 def test_steps_of_which_nothing_is_known_stay_at_zero_with_the_variance_of_the_prior() -> None:
     nothing = {k: (np.ones((12 - k + 1, 3)), np.zeros((12 - k + 1, 3, 3))) for k in (1, 2)}
-    solved, covariance = fuse_intervals(nothing, 12, PRIOR, np.full(3, 0.1))
+    solved, covariance = fuse_intervals(nothing, 12, PRIOR)
     np.testing.assert_allclose(solved, 0.0, atol=1e-12)
     np.testing.assert_allclose(covariance, np.tile(np.diag(PRIOR.step**2), (12, 1, 1)), atol=1e-9)
+
+
+def test_an_error_of_every_pair_adds_its_variance_to_theirs() -> None:
+    motions = measured(np.random.default_rng(4).normal(size=(12, 3)))
+    sd = np.array([0.1, 0.2, 0.3])
+    for k, (motion, known) in with_error(motions, sd).items():
+        np.testing.assert_array_equal(motion, motions[k][0])
+        lost = np.linalg.inv(known) - np.linalg.inv(motions[k][1])
+        np.testing.assert_allclose(lost, np.tile(np.diag(sd**2), (len(known), 1, 1)), atol=1e-8)
+
+
+def test_pairs_that_share_their_error_tell_no_more_than_pairs_side_by_side() -> None:
+    """Of 40 steps, 40 pairs over 1 and about 40 over 8, 5 of which lie side by side."""
+    known = {k: (np.zeros((41 - k, 3)), np.tile(np.eye(3), (41 - k, 1, 1))) for k in (1, 8)}
+    shared = with_shared_error(known)
+    np.testing.assert_array_equal(shared[1][1], known[1][1])
+    np.testing.assert_allclose(shared[8][1].sum(axis=0), 33 / 8 * np.eye(3))
