@@ -36,6 +36,7 @@ bench: $(READY)  ## time and memory as ratios within one run; the simulator agai
 	$(PY) -m bench.report
 	$(PY) -m bench.pose_model
 	$(PY) -m bench.speckle_floor
+	$(PY) -m bench.recordings
 
 score: $(READY)  ## errors and scores of all models: make score [CHECKPOINT=FILE] [BASELINE=FILE]
 	mkdir -p out
@@ -59,7 +60,7 @@ train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; th
 	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
 		--first 100000 --count 100030
 	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
-		--first 100000 --count 100018
+		--first 100000 --count 100030
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]

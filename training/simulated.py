@@ -22,6 +22,7 @@ from sim.motion import SWEEPS, WHOLE_FRAMES
 from sim.probe import CONVEX, LINEAR, Probe, lens_waist_mm
 from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from training.clips import Clip, write_clip
+from training.grabber import grabbed
 from tusrec import poses
 
 LENGTH = 16  # frames of a clip
@@ -47,7 +48,7 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     scan = Scan(recipe)
     scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
     shown = _frame_numbers(len(scan) - max(MEANS) // 2, length, rng)
-    frames = _on_screen(scan, shown, rng)[-length:]
+    frames = grabbed(_on_screen(scan, shown, rng)[-length:], rng)
     T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
     T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame
     return Clip(frames, T_first_from_frame, image.spacing, seed)

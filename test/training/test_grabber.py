@@ -1,0 +1,51 @@
+"""What a grabber makes of frames: blurred speckle, noise that is new in every frame."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.grabber import grabbed, recorded
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def speckle(shape: tuple[int, int] = (60, 80), frames: int = 2) -> NDArray[np.uint8]:
+    """Independent pixels, with a black margin on the left."""
+    pictures = rng().integers(40, 200, (frames, *shape)).astype(np.uint8)
+    pictures[:, :, :10] = 0
+    return pictures
+
+
+def alike(frame: NDArray[np.uint8], shift: int) -> float:
+    """Correlation of a frame's picture with itself, a few columns further on."""
+    picture = frame[:, 15:].astype(float)
+    return float(np.corrcoef(picture[:, shift:].ravel(), picture[:, :-shift].ravel())[0, 1])
+
+
+def test_as_many_pixels_without_noise_are_the_frames_themselves() -> None:
+    np.testing.assert_array_equal(recorded(speckle(), 1.0, 0.0, rng()), speckle())
+
+
+def test_fewer_pixels_widen_the_speckle_and_leave_its_mean() -> None:
+    seen, shown = speckle(), recorded(speckle(), 2.5, 0.0, rng())
+    assert shown.shape == seen.shape
+    assert shown.dtype == np.uint8
+    assert abs(alike(seen[0], 1)) < 0.1
+    assert alike(shown[0], 1) > 0.6
+    assert abs(shown[:, :, 20:].mean() - seen[:, :, 20:].mean()) < 1
+
+
+def test_noise_is_new_in_every_frame_and_leaves_black_black() -> None:
+    grey = np.full((2, 60, 80), 100, np.uint8)
+    grey[:, :, :10] = 0
+    shown = recorded(grey, 1.0, 8.0, rng()).astype(float)
+    assert (shown[:, :, :10] == 0).all()
+    assert abs(shown[:, :, 10:].std() - 8) < 0.5
+    assert abs(np.corrcoef(shown[0, :, 10:].ravel(), shown[1, :, 10:].ravel())[0, 1]) < 0.1
+
+
+def test_grabbers_differ_and_some_change_nothing() -> None:
+    shown = [grabbed(speckle(), np.random.default_rng(seed)) for seed in range(30)]
+    unchanged = sum(np.array_equal(frames, speckle()) for frames in shown)
+    assert 3 <= unchanged <= 15
