@@ -31,7 +31,8 @@ from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 ByInterval = dict[int, Array]
-Telling = Callable[[int], Told]  # interval -> what its pairs are told
+BothTold = tuple[Told, Told]  # before frames are aligned, and after
+Telling = Callable[[int], BothTold]  # interval -> what its pairs are told
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
 SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
@@ -149,16 +150,18 @@ class Learned:
             found[k] = seen.double().cpu().numpy()
         return found
 
-    def _measure(self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: Told) -> Tensor:
+    def _measure(
+        self, frames: Encoded, pairs: Tensor, known: Tensor | None, told: BothTold
+    ) -> Tensor:
         """Motions and scales (2, P, 6) of pairs (P, 3) of one interval, roughly `known` or not."""
 
         def work(start: int, stop: int) -> Tensor:
             some = pairs[start:stop]
             guess = None
             if known is not None:
-                guess = block_shifts(known[start:stop], told.descriptions(some))
-            before = self._look(frames, some, guess, told)
-            seen = self._look_closer(frames, some, before, told)
+                guess = block_shifts(known[start:stop], told[0].descriptions(some))
+            before = self._look(frames, some, guess, told[0])
+            seen = self._look_closer(frames, some, before, told[1])
             scale = self._network.calibrated_scale(seen, int(some[0, 2]))
             return torch.stack([seen.motion, scale])
 
@@ -180,12 +183,12 @@ class Learned:
         """What is seen once the motion in the plane that was seen `before` is taken out."""
         description = told.descriptions(pairs)
         aligned = self._network.compare_aligned(frames, pairs, before, description)
-        after: Seen = self._network.after(aligned, told.after, told.part(pairs), description)
+        after: Seen = self._network.after(aligned, told.means, told.part(pairs), description)
         return after
 
     def _before(self, compared: Compared, pairs: Tensor, told: Told) -> Seen:
         description = told.descriptions(pairs)
-        seen: Seen = self._network.before(compared, told.before, told.part(pairs), description)
+        seen: Seen = self._network.before(compared, told.means, told.part(pairs), description)
         return seen
 
     def _stretches(self, frames: Encoded, first: int, start: int, description: Tensor) -> Stretches:
@@ -199,7 +202,7 @@ class Learned:
         stretch = torch.arange(len(pairs), device=pairs.device) // of_stretches.shape[1]
         compared = self._network.compare(frames, pairs)
         before = means_by_group(compared, stretch)
-        told = Told(before.mean(dim=0, keepdim=True), torch.empty(0), first, description)
+        told = Told(before.mean(dim=0, keepdim=True), first, description)
         seen = self._look_again(frames, pairs, self._before(compared, pairs, told), told)
         aligned = self._network.compare_aligned(frames, pairs, seen, told.descriptions(pairs))
         return Stretches(middles.float(), before, means_by_group(aligned, stretch))

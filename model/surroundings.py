@@ -25,19 +25,17 @@ ALIKE = 8  # successive frames that are told alike
 class Told:
     """What pairs that end in some successive frames are told.
 
-    before, after: (G, ...) what is told to pairs that end in each ALIKE of the frames, before and
-    after frames are aligned. first: number of the first of these frames among those at hand.
-    description: (1, DESCRIPTION) of the scan.
+    means: (G, ...) what is told to pairs that end in each ALIKE of the frames. first: number of the
+    first of these frames among those at hand. description: (1, DESCRIPTION) of the scan.
     """
 
-    before: Tensor
-    after: Tensor
+    means: Tensor
     first: int
     description: Tensor
 
     def part(self, pairs: Tensor) -> Tensor:
         """Which of G each pair (P, 3) of the frames at hand is told."""
-        return ((pairs[:, 1] - self.first) // ALIKE).clamp(0, len(self.before) - 1)
+        return ((pairs[:, 1] - self.first) // ALIKE).clamp(0, len(self.means) - 1)
 
     def descriptions(self, pairs: Tensor) -> Tensor:
         """The description (P, DESCRIPTION) for each pair (P, 3)."""
@@ -63,19 +61,22 @@ class Stretches:
         columns = zip(vars(earlier).values(), vars(self).values(), strict=True)
         return Stretches(*(torch.cat([one[-KEPT:], other]) for one, other in columns))
 
-    def told(self, interval: int, start: int, stop: int, first: int, description: Tensor) -> Told:
+    def told(
+        self, interval: int, start: int, stop: int, first: int, description: Tensor
+    ) -> tuple[Told, Told]:
         """For pairs of an interval that end in frames start..stop - 1 of the scan.
 
-        first: number of frame `start` among the frames at hand.
+        Before they are aligned, and after. first: number of frame `start` among those at hand.
         """
         frames = torch.arange(start, stop, ALIKE, device=self.middles.device) + ALIKE / 2
         apart = (frames[:, None] - self.middles).abs()
         weights = (1 - apart * interval / NEAR).clamp(min=1e-6)
         weights = weights / weights.sum(dim=1, keepdim=True)
         before, after = (
-            torch.tensordot(weights.to(part.dtype), part, 1) for part in (self.before, self.after)
+            Told(torch.tensordot(weights.to(part.dtype), part, 1), first, description)
+            for part in (self.before, self.after)
         )
-        return Told(before, after, first, description)
+        return before, after
 
 
 def parts_of(count: int) -> list[tuple[int, int]]:

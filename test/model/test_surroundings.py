@@ -28,7 +28,7 @@ def stretches(*middles: float) -> Stretches:
 
 
 def told(part: Stretches, start: int, stop: int, interval: int = 8) -> torch.Tensor:
-    return part.told(interval, start, stop, 0, DESCRIPTION).before[:, 0]
+    return part.told(interval, start, stop, 0, DESCRIPTION)[0].means[:, 0]
 
 
 @given(st.integers(1, 4000))
@@ -46,6 +46,13 @@ def test_a_part_is_summed_up_by_near_pairs_from_its_first_frames_to_its_last(cou
     assert ((gap > 0) & (gap < SPAN)).all()
     assert a.min() < SPAN
     assert count - SPAN <= b.max() < count
+
+
+def test_what_is_told_before_and_after_frames_are_aligned_is_told_apart() -> None:
+    one = Stretches(torch.tensor([16.0]), torch.tensor([[2.0]]), torch.tensor([[3.0]]))
+    before, after = one.told(1, 0, 32, 0, DESCRIPTION)
+    assert (before.means == 2).all()
+    assert (after.means == 3).all()
 
 
 def test_frames_are_told_of_the_stretches_near_them() -> None:
@@ -88,7 +95,7 @@ def test_a_stretch_that_is_far_away_is_all_that_is_told_where_there_is_no_other(
 
 def test_every_pair_is_told_of_the_frames_in_which_it_ends() -> None:
     first = 8
-    part = Told(torch.zeros(3, 1), torch.zeros(3, 1), first, DESCRIPTION)
+    part = Told(torch.zeros(3, 1), first, DESCRIPTION)
     ends = torch.tensor([first, first + ALIKE - 1, first + ALIKE, first + 3 * ALIKE])
     pairs = torch.stack([ends - 1, ends, torch.ones_like(ends)], dim=1)
     assert part.part(pairs).tolist() == [0, 0, 1, 2]
