@@ -22,7 +22,7 @@ SMALL_MM = 0.1  # displacement at which the relative error stops counting as rel
 NLL_SHARE = 0.1
 CELLS_SHARE = 0.3
 BEFORE_SHARE = 0.3  # of what is seen before the frames are aligned
-WINDOWS = 2  # stretches of a clip that frames are drawn from in one step
+WINDOWS = 4  # stretches of a clip that frames are drawn from in one step
 KNOWN = 0.7  # of the pairs whose shift within the picture is known beforehand
 GUESS_ERROR = 0.15  # of what is known, as a share of it
 MIRROR = (-1.0, -1.0, 1.0, 1.0, 1.0, -1.0)  # of xi (rotations, translations) under z -> -z
@@ -60,7 +60,7 @@ class PairBatch:
 class PoseLearner:
     """The learner of `model.pose_net.PoseNet`; see `training.learner.Learner`."""
 
-    clips_a_step = 4
+    clips_a_step = 3
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -16,6 +16,7 @@ from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
     FLIP,
     MIRROR,
+    WINDOWS,
     PairBatch,
     PoseLearner,
     draw_batch,
@@ -129,10 +130,12 @@ def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
 def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> None:
     prepared = [prepare(moving_clip((1, n), length=16)) for n in range(2)]
     batch = draw_batch(prepared, np.random.default_rng(0), torch.device("cpu"))
-    assert batch.canvases.shape[:2] == (20, 2)
-    assert batch.pairs.shape == (40, 3)
-    assert (batch.pairs[:, :2] // 5 == torch.arange(4).repeat_interleave(10)[:, None]).all()
-    assert (batch.scan == torch.arange(2).repeat_interleave(20)).all()
+    windows = 2 * WINDOWS
+    assert batch.canvases.shape[:2] == (5 * windows, 2)
+    assert batch.pairs.shape == (10 * windows, 3)
+    window = torch.arange(windows).repeat_interleave(10)
+    assert (batch.pairs[:, :2] // 5 == window[:, None]).all()
+    assert (batch.scan == window // WINDOWS).all()
     steps = (batch.motion[:, 3] * batch.units[:, 3] / SPACING[0]).abs().round()
     assert steps.min() >= 1
     assert steps.max() <= 8
@@ -142,7 +145,7 @@ def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> 
 def test_a_few_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
     learner = PoseLearner(torch.device("cpu"))
-    prepared = [prepare(moving_clip((1, n))) for n in range(4)]
+    prepared = [prepare(moving_clip((1, n))) for n in range(2)]
     optimizer = torch.optim.AdamW(learner.network.parameters(), lr=2e-3)
     losses = []
     for step in range(12):
