@@ -57,8 +57,12 @@ train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; th
 	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 24 --count $(CLIPS_EACH) && \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(CLIPS_EACH) && wait $$rotation
+	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 4 --usual rotation --grabbed \
+		--length 32 --count $(CLIPS_EACH) & rotation=$$!; \
+	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 5 --usual sweeps --grabbed \
+		--length 32 --count $(CLIPS_EACH) && wait $$rotation
 	$(PY) -m torch.distributed.run --standalone --nproc-per-node $(TRAINERS) train.py \
-		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps --rate 2e-3 --keep 4000 \
+		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps $(CLIPS)/grabbed --rate 2e-3 --keep 4000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
 	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
 		--first 100000 --count 100030

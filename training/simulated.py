@@ -54,8 +54,13 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     return Clip(frames, T_first_from_frame, image.spacing, seed)
 
 
-def usual_clip(seed: tuple[int, int], length: int = LENGTH, kind: str = "rotation") -> Clip:
-    """A clip of a scan of one `kind` of USUAL exactly as `simulate.py` makes it, flaws and all."""
+def usual_clip(
+    seed: tuple[int, int], length: int = LENGTH, kind: str = "rotation", by_grabber: bool = False
+) -> Clip:
+    """A clip of a scan of one `kind` of USUAL exactly as `simulate.py` makes it, flaws and all.
+
+    by_grabber: recorded as some grabber does.
+    """
     rng = np.random.default_rng([*seed, 9])
     protocol = USUAL[kind][seed[1] % len(USUAL[kind])]
     whole = WHOLE_FRAMES[protocol]
@@ -64,6 +69,8 @@ def usual_clip(seed: tuple[int, int], length: int = LENGTH, kind: str = "rotatio
     scan = Scan(replace(recipe, excerpt=(start, length)))
     T = scan.T_limb_from_image
     frames = np.stack(list(scan.frames()))
+    if by_grabber:
+        frames = grabbed(frames, rng)
     share = recipe.console.persistence
     undoing = averaged(share) if share else np.empty(0)
     return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, undoing)
@@ -174,9 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--count", type=int, default=1000)
     command.add_argument("--step", type=int, default=1, help="number of processes that share them")
     command.add_argument("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
+    command.add_argument("--grabbed", action="store_true", help="these, as grabbers record them")
     command.add_argument("--length", type=int, default=LENGTH)
     options = command.parse_args(arguments)
-    make = partial(usual_clip, kind=options.usual) if options.usual else simulated_clip
+    if options.grabbed and not options.usual:
+        command.error("--grabbed goes with --usual: clips of all kinds are as grabbers record them")
+    usual = partial(usual_clip, kind=options.usual, by_grabber=options.grabbed)
+    make = usual if options.usual else simulated_clip
     for number in range(options.first, options.count, options.step):
         path = options.folder / f"{options.seed}_{number:06d}.safetensors"
         if not path.exists():

@@ -1,10 +1,12 @@
 """Simulated clips: repeatable, of any probe, with poses that are those of their frames."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sim.probe import PROBES
-from training import simulated
+from training import grabber, simulated
 from training.simulated import draw_probe, fitting_picture, simulated_clip
 
 
@@ -26,6 +28,20 @@ def test_a_clip_has_moving_pictures_and_rigid_poses_that_start_at_identity() -> 
     steps = np.linalg.norm(np.diff(clip.T_first_from_frame[:, :3, 3], axis=0), axis=1)
     assert 0 < steps.max() < 10
     assert (clip.frames[0] != clip.frames[-1]).mean() > 0.05
+
+
+def test_a_grabber_shows_the_same_scan_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grabber, "COARSE_SHARE", 1.0)
+    own, taken = (simulated.usual_clip((5, 1), 3, by_grabber=taken) for taken in (False, True))
+    np.testing.assert_array_equal(own.T_first_from_frame, taken.T_first_from_frame)
+    assert own.frames.shape == taken.frames.shape
+    assert not np.array_equal(own.frames, taken.frames)
+    assert np.corrcoef(own.frames.ravel(), taken.frames.ravel())[0, 1] > 0.8
+
+
+def test_clips_of_all_kinds_need_no_grabber_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        simulated.main([str(tmp_path), "--grabbed"])
 
 
 @pytest.mark.parametrize("kind", list(PROBES))
