@@ -67,7 +67,7 @@ train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; th
 	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
 		--first 100000 --count 100030
 	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
-		--first 100000 --count 100030
+		--first 100000 --count 100015
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]

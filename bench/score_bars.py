@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from bench.measured import OUR_PAIRS, OURS, ROTATIONS, mirrored
-from bench.score_tables import ALL, Group, Measures
+from bench.score_tables import Group, Measures
 from training.measure import NAMES
 
 BASELINE = "baseline"
@@ -56,8 +56,7 @@ def simulated_bars(found: Mapping[str, Group]) -> Iterator[Bar]:
     if ROTATIONS in found:
         yield from _rotation_bars(found[ROTATIONS])
     for kind, group in found.items():
-        if kind != ALL:
-            yield from _uncertainty_bars(kind, group)
+        yield from _uncertainty_bars(kind, group)
         yield from _baseline_bars(kind, group)
 
 
