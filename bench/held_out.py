@@ -25,7 +25,8 @@ from sim.stream import Excerpt, excerpt
 from tusrec.errors import TusrecError
 from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5
-from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE
+from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE, find_scans
+from tusrec.scans import ScanSource
 
 SEED = EVALUATION_SEED + 300
 FRAMES = 400
@@ -73,6 +74,12 @@ def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
         for item in scans:
             file[item.key] = item.key
     return folder
+
+
+def sources() -> dict[str, ScanSource]:
+    """The scans of the set by their keys; they are made unless they are there."""
+    folder = make(FOLDER, items(), jobs=2)
+    return {source.key: source for source in find_scans(folder).scans}
 
 
 def write_scan(folder: Path, item: Item) -> None:

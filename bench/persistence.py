@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bench import held_out
 from model.persistence import averaged, find_undoing
 from sim.scan import draw_recipe
-from tusrec.layouts import find_scans
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Found:
 
 def main() -> None:
     """Print a line for each scan, and what they come to."""
-    folder = held_out.make(held_out.FOLDER, held_out.items(), jobs=2)
-    sources = {source.key: source for source in find_scans(folder).scans}
+    sources = held_out.sources()
     scans = []
     for item in held_out.items():
         with sources[item.key].open() as scan:

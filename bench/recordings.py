@@ -18,7 +18,6 @@ from model.learned import Learned
 from model.persistence import without_persistence
 from training.grabber import recorded
 from training.measure import Motions, summary
-from tusrec.layouts import find_scans
 from tusrec.scans import ScanSource
 
 Frames = NDArray[np.uint8]
@@ -74,8 +73,7 @@ RECORDINGS: dict[str, Recorder] = {
 
 def main() -> None:
     """Print a line for every way of recording."""
-    folder = held_out.make(held_out.FOLDER, held_out.items(), jobs=2)
-    sources = {source.key: source for source in find_scans(folder).scans}
+    sources = held_out.sources()
     estimator = Learned.from_weights()
     for name, shown in RECORDINGS.items():
         found = [pairs(estimator, sources[key], shown) for key in SCANS]

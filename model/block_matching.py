@@ -91,8 +91,8 @@ def normalise(frames: Tensor, mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     Returns the normalised frames (B, h, w), 0 where there is no speckle, and where there is,
     (B, h, w) of 0 and 1. Gain, TGC and attenuation vanish with the local mean and contrast.
     """
-    image = _resample(frames, grid)
-    tissue = (_resample(mask[None], grid) > 0.5).to(image.dtype)
+    image = resampled(frames, grid.size)
+    tissue = (resampled(mask[None], grid.size) > 0.5).to(image.dtype)
     share = _blur(tissue).clamp(min=1e-3)
     residual = image - _blur(image * tissue) / share
     variance = _blur(residual.square() * tissue) / share
@@ -100,11 +100,12 @@ def normalise(frames: Tensor, mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     return residual * variance.clamp(min=MIN_CONTRAST**2).rsqrt() * valid, valid
 
 
-def _resample(image: Tensor, grid: Grid) -> Tensor:
-    if tuple(image.shape[-2:]) == grid.size:
-        return image
+def resampled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, H, W) in (B, *size) pixels: means where there are fewer, lines between if more."""
+    if tuple(images.shape[-2:]) == size:
+        return images
     return functional.interpolate(
-        image[:, None], grid.size, mode="bilinear", antialias=True, align_corners=False
+        images[:, None], size, mode="bilinear", antialias=True, align_corners=False
     )[:, 0]
 
 

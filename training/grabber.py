@@ -7,7 +7,8 @@ size there tells less of the slice's; noise takes correlation that no motion has
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate
+
+from model.block_matching import resampled
 
 COARSE_SHARE, COARSEST = 0.6, 3.0  # of recordings, and by what factor along either side at most
 NOISY_SHARE, NOISIEST = 0.3, 10.0  # of recordings, and in grey levels at most
@@ -28,17 +29,9 @@ def recorded(
     coarseness: pixels to one that is recorded, along either side. noise: standard deviation in
     grey levels of each recorded pixel that is not black.
     """
-    shape = frames.shape[1], frames.shape[2]
-    size = round(shape[0] / coarseness), round(shape[1] / coarseness)
-    shown = np.empty_like(frames)
-    for number, frame in enumerate(frames):
-        taken = _resized(frame.astype(np.float32), size)
-        taken = taken + noise * rng.standard_normal(size, np.float32) * (taken >= 0.5)
-        shown[number] = np.rint(_resized(taken, shape)).clip(0, 255)
-    return shown
-
-
-def _resized(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """An image (H, W) in other pixels: means where there are fewer, lines between where more."""
-    pixels = torch.from_numpy(image)[None, None]
-    return np.asarray(interpolate(pixels, size=size, mode="bilinear", antialias=True)[0, 0].numpy())
+    height, width = frames.shape[1:]
+    size = round(height / coarseness), round(width / coarseness)
+    taken = resampled(torch.from_numpy(frames).float(), size).numpy()
+    taken = taken + noise * rng.standard_normal(taken.shape, np.float32) * (taken >= 0.5)
+    shown = resampled(torch.from_numpy(taken), (height, width)).numpy()
+    return np.asarray(np.rint(shown).clip(0, 255), np.uint8)

@@ -5,13 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model import fusion
-from model.fusion import (
-    Prior,
-    fuse_intervals,
-    sums_of_steps,
-    with_error,
-    with_shared_error,
-)
+from model.fusion import Prior, fuse_intervals, sums_of_steps, with_error, with_shared_error
 
 Array = NDArray[np.float64]
 
@@ -100,7 +94,7 @@ def test_an_error_of_every_pair_adds_its_variance_to_theirs() -> None:
 
 
 def test_pairs_that_share_their_error_tell_no_more_than_pairs_side_by_side() -> None:
-    """Of 40 steps, 40 pairs over 1 and about 40 over 8, 5 of which lie side by side."""
+    """Of 40 steps, 33 pairs over 8 count as 33 / 8, about as many as fit side by side."""
     known = {k: (np.zeros((41 - k, 3)), np.tile(np.eye(3), (41 - k, 1, 1))) for k in (1, 8)}
     shared = with_shared_error(known)
     np.testing.assert_array_equal(shared[1][1], known[1][1])
