@@ -8,6 +8,7 @@ import torch
 
 from bench.oracles import chained, with_true_bias, with_true_scale, with_true_signs
 from bench.pairs import ByInterval, Pairs
+from model.block_matching import moving_mask
 from model.canonical import Canvas
 from model.interface import Estimator
 from model.learned import Learned
@@ -40,11 +41,12 @@ class Ours(Learned):
     last_pairs: LearnedPairs
     last_canvas: Canvas
 
-    def pairs(self, frames: Frames, canvas: Canvas, device: torch.device) -> LearnedPairs:
+    def pairs(
+        self, frames: Frames, spacing_mm: tuple[float, float], device: torch.device
+    ) -> tuple[Canvas, LearnedPairs]:
         """As `Learned.pairs`."""
-        self.last_canvas = canvas
-        self.last_pairs = super().pairs(frames, canvas, device)
-        return self.last_pairs
+        self.last_canvas, self.last_pairs = super().pairs(frames, spacing_mm, device)
+        return self.last_canvas, self.last_pairs
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def measure(source: ScanSource, estimators: Mapping[str, Estimator]) -> Measured
     with source.open() as scan:
         truth = truth_of(scan)
         frames = in_memory_if_it_fits(scan.frames)
-        canvas = Canvas.of(frames, scan.calibration.spacing)
+        canvas = Canvas.of(frames, moving_mask(frames), scan.calibration.spacing)
         pairs = Pairs(truth.motion.T_first_from_frame, canvas, image_centre(truth.geometry))
         answers = {
             name: answer(name, estimator, frames, scan.calibration, pairs)

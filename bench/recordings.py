@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bench import held_out
 from bench.measured import CPU, truth_of
 from bench.pairs import Pairs
-from model.canonical import Canvas
 from model.learned import Learned
 from model.persistence import without_persistence
 from training.grabber import recorded
@@ -86,8 +85,7 @@ def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, 
     with source.open() as scan:
         true = truth_of(scan).motion.T_first_from_frame[: FRAMES - 1]
         frames = without_persistence(shown(np.asarray(scan.frames[0:FRAMES])))
-        canvas = Canvas.of(frames, scan.calibration.spacing)
-    seen = estimator.pairs(frames, canvas, CPU)
+        canvas, seen = estimator.pairs(frames, scan.calibration.spacing, CPU)
     return Pairs(true, canvas, canvas.centre_mm).measured(seen)
 
 

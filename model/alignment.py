@@ -100,8 +100,8 @@ def resampled(image: Tensor, motion: Tensor, description: Tensor) -> Tensor:
     rows, columns = in_plane_shifts(motion, description)
     line = middles(SIDE, image.device)
     grid = torch.empty(len(image), SIDE, SIDE, 2, device=image.device)
-    grid[..., 0] = line - rows[:, :, None]
-    grid[..., 1] = line[:, None] - columns[:, None]
+    torch.sub(line, rows[:, :, None], out=grid[..., 0])
+    torch.sub(line[:, None], columns[:, None], out=grid[..., 1])
     with torch.autocast(image.device.type, enabled=False):  # places want float32
         return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
@@ -163,7 +163,7 @@ def _gradient(image: Tensor) -> Tensor:
 
 def in_cells(values: Tensor) -> Tensor:
     """Means (B, C, CELLS, CELLS) over the cells of values (B, C, n, n)."""
-    if values.is_contiguous(memory_format=torch.channels_last):
+    if values.shape[1] > 1 and values.is_contiguous(memory_format=torch.channels_last):
         return functional.avg_pool2d(values, values.shape[-1] // CELLS)
     return _means(values, _cell_means(values.shape[-1], values.device))
 

@@ -26,6 +26,7 @@ FINENESS = 2.0  # pixels to a half-width when it is measured
 LAGS = 24  # pixels over which its correlation is looked at
 STEPS_PER_UNIT = 30.0  # of the 8-bit canvas, to one standard deviation of local contrast
 NOTHING = -128  # on the 8-bit canvas, where no speckle is shown
+AT_ONCE = 8  # frames brought to the canvas: more of them in float32 leave a CPU's cache
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Canvas:
     speckle_mm: tuple[float, float]
 
     @classmethod
-    def of(cls, frames: Frames, spacing_mm: tuple[float, float]) -> Self:
-        """The canvas of frames (N, H, W) uint8, from a few of them."""
-        mask = block_matching.moving_mask(frames)
-        box = bounding_box(mask)
-        speckle = speckle_size(_sample(frames), mask, spacing_mm)
+    def of(cls, frames: Frames, moving: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> Self:
+        """The canvas of frames (N, H, W) uint8, of which a few are looked at.
+
+        moving: (H, W) what moves in them.
+        """
+        box = bounding_box(moving)
+        speckle = speckle_size(_sample(frames), moving, spacing_mm)
         extent = (box[3] - box[2]) * spacing_mm[0], (box[1] - box[0]) * spacing_mm[1]
         columns, rows = (
             min(round(CELL * e / s), SIDE) for e, s in zip(extent, speckle, strict=True)
@@ -93,12 +96,17 @@ class Canvas:
 
 
 def to_canvas(frames: Tensor, mask: Tensor, canvas: Canvas) -> Tensor:
-    """Frames (B, H, W) of grey levels and what moves in them (H, W) -> (B, SIDE, SIDE) int8."""
+    """Frames (B, H, W) uint8 and what moves in them (H, W) -> (B, SIDE, SIDE) int8."""
     top, bottom, left, right = canvas.box
+    shown = frames[:, top:bottom, left:right]
+    mask = mask[top:bottom, left:right]
+    parts = torch.split(shown, AT_ONCE)
+    return torch.cat([_to_canvas(part.float(), mask, canvas) for part in parts])
+
+
+def _to_canvas(frames: Tensor, mask: Tensor, canvas: Canvas) -> Tensor:
     grid = Grid(canvas.size, canvas.pixel_mm, (0,), (0,))
-    image, valid = block_matching.normalise(
-        frames[:, top:bottom, left:right], mask[top:bottom, left:right], grid
-    )
+    image, valid = block_matching.normalise(frames, mask, grid)
     levels = (image * STEPS_PER_UNIT).round().clamp(-127, 127)
     levels = torch.where(valid > 0, levels, float(NOTHING)).to(torch.int8)
     rows, columns = canvas.size
@@ -108,10 +116,13 @@ def to_canvas(frames: Tensor, mask: Tensor, canvas: Canvas) -> Tensor:
 
 
 def network_input(levels: Tensor) -> Tensor:
-    """Canvases (B, SIDE, SIDE) int8 -> (B, 2, SIDE, SIDE): local contrast, and 1 where there is."""
+    """Canvases (B, SIDE, SIDE) int8 -> (B, 2, SIDE, SIDE): local contrast, and 1 where there is.
+
+    Channels last.
+    """
     shown = levels != NOTHING
     contrast = torch.where(shown, levels.float() / STEPS_PER_UNIT, 0.0)
-    return torch.stack([contrast, shown.float()], dim=1)
+    return torch.stack([contrast, shown.float()], dim=-1).permute(0, 3, 1, 2)
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

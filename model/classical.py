@@ -6,7 +6,7 @@ the direction it has, and towards +z (`signs`), since two frames cannot tell a m
 mirror image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from model import block_matching, decorrelation, rigid_fit
 from model.block_matching import MARGIN, Grid, Patches
+from model.decorrelation import Planes
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
 from model.persistence import without_persistence
+from model.repeats import bridged, fresh_frames, telling_pairs
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
 from tusrec import poses
@@ -66,6 +68,14 @@ class Pairs:
         self.information[key] = some.information
         self.correlation[key] = some.correlation
 
+    def only(self, telling: NDArray[np.bool_]) -> Self:
+        """The same pairs, of which those that are not telling (n,) tell nothing."""
+        return replace(
+            self,
+            information=self.information * telling[:, None, None],
+            correlation=self.correlation * telling[:, None],
+        )
+
 
 class Classical:
     """Block matching and speckle decorrelation; deterministic, for any probe and frame size.
@@ -81,7 +91,7 @@ class Classical:
     def estimate(
         self, frames: Frames, calibration: Calibration, device: torch.device
     ) -> LocalMotions:
-        """Local motions (N-1, 4, 4) of frames (N, H, W); frames that repeat stand still."""
+        """Local motions (N-1, 4, 4) of frames (N, H, W)."""
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
@@ -89,9 +99,10 @@ class Classical:
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
         speckle = _sample_speckle(sent, mask, grid)
-        pairs = _match_all(sent, mask, speckle, grid)
+        fresh = fresh_frames(frames)
+        matched = _match_all(sent, mask, speckle, grid)
+        pairs = {k: found.only(telling_pairs(fresh, k)) for k, found in matched.items()}
         xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
-        xi[_repeats(frames)] = 0.0
         return LocalMotions(_about_origin(poses.exp(xi), frames.shape, calibration), covariance)
 
 
@@ -108,7 +119,9 @@ def _across(
     """Steps (S, 3) z mm, slopes along x and y, and their covariance (S, 3, 3)."""
     centres = grid.centres_mm()
     correlations = {k: p.correlation for k, p in pairs.items()}
-    planes = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
+    seen = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
+    whole = bridged({k: (p.coefficients, p.information) for k, p in seen.items()})
+    planes = {k: Planes(*pair) for k, pair in whole.items()}
     basis = np.column_stack([np.ones(len(centres)), centres])
     signed = choose_signs(planes, basis.T @ basis / len(basis))
     believed = with_error(signed, ELEVATION_PAIR_SD)
@@ -172,15 +185,6 @@ def _match_all(
 def _patches(raw: NDArray[np.uint8], mask: torch.Tensor, grid: Grid) -> Patches:
     image = torch.from_numpy(np.asarray(raw, np.float32)).to(mask.device)
     return block_matching.cut(*block_matching.normalise(image, mask, grid), grid)
-
-
-def _repeats(frames: Frames) -> NDArray[np.bool_]:
-    """Steps (S,) whose frame equals the one before to the last grey level."""
-    repeated = []
-    for start in range(0, frames.shape[0] - 1, SLICE):
-        part = frames[start : start + SLICE + 1]
-        repeated.append((part[1:] == part[:-1]).all(axis=(1, 2)))
-    return np.concatenate(repeated)
 
 
 def _match(a: Patches, b: Patches, speckle: Speckle, grid: Grid) -> Pairs:

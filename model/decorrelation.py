@@ -80,7 +80,7 @@ def distance_sd(distance: Array, cells: Array) -> Array:
 class Planes:
     """Elevational displacement of n pairs of frames, each up to its sign.
 
-    coefficients: (n, 3): a in mm at the image centre, b and c in mm/mm along x and y; a >= 0.
+    coefficients: (n, 3): a in mm at the image centre, b and c in mm/mm along x and y.
     information: (n, 3, 3), the inverse covariance; zero where nothing was measured.
     """
 

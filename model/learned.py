@@ -5,6 +5,7 @@ of them.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
@@ -22,6 +24,7 @@ from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
+from model.repeats import telling_pairs
 from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
 from model.weights import load_into, load_weights
@@ -35,7 +38,7 @@ BothTold = tuple[Told, Told]  # before frames are aligned, and after
 Telling = Callable[[int], BothTold]  # interval -> what its pairs are told
 Levels = Callable[[int, int], Tensor]  # (start, stop) -> canvases (stop - start, SIDE, SIDE) int8
 
-SLICES = {"cpu": 32, "cuda": 64}  # frames or pairs at a time; a frame takes 3.5 MB in bfloat16
+SLICE = 48  # frames (2.4 MB each in bfloat16) or pairs at a time; a part of a scan has no more
 
 
 class Learned:
@@ -56,7 +59,7 @@ class Learned:
         self._precision = precision
         folded = without_batch_norm(network)
         self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._batches = {kind: Batches(size) for kind, size in SLICES.items()}
+        self._batches = {kind: Batches(SLICE) for kind in ("cpu", "cuda")}
 
     @classmethod
     def from_weights(cls, folder: Path | None = None) -> Self:
@@ -76,9 +79,8 @@ class Learned:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
-        frames = without_persistence(frames)
-        canvas = Canvas.of(frames, calibration.spacing)
-        xi, covariance = fused(self.pairs(frames, canvas, device), canvas, steps)
+        canvas, pairs = self.pairs(without_persistence(frames), calibration.spacing, device)
+        xi, covariance = fused(pairs, canvas, steps)
         stretch = self._network.step_stretch.double().cpu().numpy()
         covariance *= np.outer(stretch, stretch)
         T = poses.about_point(poses.exp(xi), -canvas.centre_mm)
@@ -86,15 +88,22 @@ class Learned:
         to_centre = moved_origin(np.append(image_centre, 0.0) - canvas.centre_mm)
         return LocalMotions(T, to_centre @ covariance @ to_centre.T)
 
-    def pairs(self, frames: Frames, canvas: Canvas, device: torch.device) -> Pairs:
-        """Interval -> xi (N-k, 6), rad and mm about the canvas's centre, and Laplace scales."""
-        mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
+    def pairs(
+        self, frames: Frames, spacing_mm: tuple[float, float], device: torch.device
+    ) -> tuple[Canvas, Pairs]:
+        """The frames' canvas, and interval -> xi (N-k, 6), rad and mm about its centre, and scales.
+
+        These are Laplace's, infinite for a pair with a frame that repeats the one before it.
+        """
+        moving = block_matching.moving_mask(frames)
+        canvas = Canvas.of(frames, moving, spacing_mm)
+        mask = torch.from_numpy(moving.astype(np.float32)).to(device)
 
         def levels(start: int, stop: int) -> Tensor:
             image = torch.from_numpy(np.ascontiguousarray(frames[start:stop])).to(device)
-            return to_canvas(image.float(), mask, canvas)
+            return to_canvas(image, mask, canvas)
 
-        return self.pairs_on_canvas(levels, frames.shape[0], canvas, device)
+        return canvas, self.pairs_on_canvas(levels, frames.shape[0], canvas, device)
 
     def pairs_on_canvas(
         self, levels: Levels, count: int, canvas: Canvas, device: torch.device
@@ -106,12 +115,16 @@ class Learned:
         reduced = precision != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
             parts = list(self._sweep(levels, count, description))
-        units = canvas.units()
-        joined = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
-        return {k: (motion * units, scale * units) for k, (motion, scale) in joined.items()}
+        fresh = np.concatenate([part.fresh for part in parts])
+        pairs = {}
+        for k in parts[0].pairs:
+            motion, scale = np.concatenate([part.pairs[k] for part in parts], axis=1)
+            scale[~telling_pairs(fresh, k)] = np.inf
+            pairs[k] = motion * canvas.units(), scale * canvas.units()
+        return pairs
 
-    def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator[ByInterval]:
-        """Motions and scales (2, P, 6) in canvas units of all pairs that end in each part."""
+    def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator["_Part"]:
+        """What is found in each part of a scan."""
         motions = {
             k: torch.zeros(count - k, FREEDOMS, device=description.device)
             for k in INTERVALS
@@ -129,7 +142,8 @@ class Learned:
             told = partial(
                 stretches.told, start=start, stop=stop, first=first, description=description
             )
-            yield self._pairs_ending(frames, start, stop, motions, told)
+            pairs = self._pairs_ending(frames, start, stop, motions, told)
+            yield _Part(_fresh(frames.image)[first:].cpu().numpy(), pairs)
             before = [frames[-max(INTERVALS) :].copy()]
 
     def _pairs_ending(
@@ -200,24 +214,53 @@ class Learned:
         middles = start + of_stretches[..., :2].double().mean(dim=(1, 2))
         pairs = (of_stretches + torch.tensor([first, first, 0]).to(of_stretches)).flatten(0, 1)
         stretch = torch.arange(len(pairs), device=pairs.device) // of_stretches.shape[1]
-        compared = self._network.compare(frames, pairs)
+        run = self._batches[pairs.device.type].run
+        compared = Compared.joined(
+            run(lambda a, b: self._network.compare(frames, pairs[a:b]), len(pairs))
+        )
         before = means_by_group(compared, stretch)
         told = Told(before.mean(dim=0, keepdim=True), first, description)
-        seen = self._look_again(frames, pairs, self._before(compared, pairs, told), told)
-        aligned = self._network.compare_aligned(frames, pairs, seen, told.descriptions(pairs))
-        return Stretches(middles.float(), before, means_by_group(aligned, stretch))
+
+        def aligned(start: int, stop: int) -> Compared:
+            some = pairs[start:stop]
+            seen = self._before(compared[start:stop], some, told)
+            seen = self._look_again(frames, some, seen, told)
+            found: Compared = self._network.compare_aligned(
+                frames, some, seen, told.descriptions(some)
+            )
+            return found
+
+        after = means_by_group(Compared.joined(run(aligned, len(pairs))), stretch)
+        return Stretches(middles.float(), before, after)
 
     def _encoded(
         self, levels: Levels, start: int, stop: int, device: torch.device
     ) -> list[Encoded]:
         def work(first: int, last: int) -> Encoded:
-            inputs = network_input(levels(start + first, start + last))
             encoded: Encoded = self._network.encode(
-                inputs.contiguous(memory_format=torch.channels_last)
+                network_input(levels(start + first, start + last))
             )
             return encoded
 
         return self._batches[device.type].run(work, stop - start)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is found in a part of a scan.
+
+    fresh: (n,) which of its frames do not repeat the one before. pairs: by interval, motions and
+    scales (2, P, 6) in canvas units of those that end in it.
+    """
+
+    fresh: NDArray[np.bool_]
+    pairs: ByInterval
+
+
+def _fresh(image: Tensor) -> Tensor:
+    """Which of successive images (B, ...) differ from the one before (B,); the first one does."""
+    same = (image[1:] == image[:-1]).flatten(1).all(dim=1)
+    return functional.pad(~same, (1, 0), value=True)
 
 
 def _ending(frames: Encoded, start: int, stop: int, interval: int) -> tuple[int, Tensor]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from model.repeats import fresh_frames
 from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
@@ -75,13 +76,25 @@ class Unmixed:
     def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
         """Frames key.start..key.stop, (M, H, W) uint8. A frame that repeats another repeats it."""
         start, stop, _ = key.indices(self.shape[0])
-        first = max(start - len(self.weights) - MARGIN, 0)
-        shown = self.frames[first:stop]
-        new = np.append(True, (shown[1:] != shown[:-1]).any(axis=(1, 2)))
+        shown, new, first = self._reaching_back(start, stop)
         place = np.cumsum(new) - 1
         wanted = place[start - first :]
         found = self._undone(torch.from_numpy(shown[new]), int(wanted[0]))
         return np.asarray(found.numpy()[wanted - wanted[0]])
+
+    def _reaching_back(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], int]:
+        """Frames first..stop, which of them are new, and `first`: from where on the frames before
+        `start` are new as often as there are weights."""
+        back = len(self.weights) + MARGIN
+        while True:
+            first = max(start - back, 0)
+            shown = self.frames[first:stop]
+            new = fresh_frames(shown)
+            if first == 0 or new[1 : start - first + 1].sum() >= len(self.weights):
+                return shown, new, first
+            back *= 2
 
     def _undone(self, shown: Tensor, start: int) -> Tensor:
         """Frames from `start` on of successive different ones."""
@@ -171,15 +184,13 @@ def _undoing_matrix(weights: Array) -> Array:
 
 
 def _stretches(frames: Frames, most: int) -> list[Array]:
-    """Gram matrices (tiles, LENGTH, LENGTH) of at most so many stretches.
-
-    None of a stretch that repeats a frame, or of a scan shorter than one.
-    """
+    """Gram matrices (tiles, LENGTH, LENGTH) of at most so many stretches of different frames."""
     last = frames.shape[0] - LENGTH
     count = min(most, last // (LENGTH - BEGUN) + 1)
     starts = np.linspace(0, last, max(count, 0)).round().astype(int)
-    shown = (frames[start : start + LENGTH] for start in starts)
-    grams = [_tile_grams(one) for one in shown if (one[1:] != one[:-1]).any(axis=(1, 2)).all()]
+    shown = (frames[start : start + LENGTH + MARGIN] for start in starts)
+    different = (some[fresh_frames(some)][:LENGTH] for some in shown)
+    grams = [_tile_grams(some) for some in different if len(some) == LENGTH]
     return [one for one in grams if len(one) >= FEWEST_TILES]
 
 
@@ -197,7 +208,9 @@ def _tile_grams(frames: NDArray[np.uint8]) -> Array:
 
 def _texture(frames: NDArray[np.uint8]) -> Tensor:
     """Laplacian (B, H-2, W-2), which leaves of speckle what changes first."""
-    grey = torch.from_numpy(np.ascontiguousarray(frames)).float()
-    inside = grey[:, 1:-1, 1:-1]
-    beside = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1]
-    return 4 * inside - beside
+    grey = torch.from_numpy(np.ascontiguousarray(frames)).to(torch.int16)
+    texture = 4 * grey[:, 1:-1, 1:-1]
+    for rows, columns in ((1, 0), (1, 2), (0, 1), (2, 1)):
+        height, width = texture.shape[1:]
+        texture.sub_(grey[:, rows : rows + height, columns : columns + width])
+    return texture.float()

@@ -58,6 +58,7 @@ STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and ho
 TOLD_GAP = 2  # frames between two, above which the network is not told more
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
+LEAST_SHOWN = 1.0  # cells of speckle that both frames must show for their motion to be seen at all
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,16 @@ class Compared:
     cells: Tensor
     share: Tensor
     ahead: Tensor
+
+    def __getitem__(self, part: slice) -> "Compared":
+        """Successive pairs."""
+        return Compared(self.cells[part], self.share[part], self.ahead[part])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Compared"]) -> "Compared":
+        """The pairs of all parts."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
 
     def weighted(self) -> Tensor:
         """Cells by the speckle they show, and how much that is: (B, WIDTH + 1, CELLS, CELLS).
@@ -317,7 +328,8 @@ class _Verdict(nn.Module):
             motion, log_sd = _fit(shifts, weights, description)
         summary = replace(pairs, cells=considered).overall()
         log_scale = log_sd + self.sureness(torch.cat([summary, log_sd], dim=1)).float()
-        log_scale = log_scale.clamp(*LOG_SCALES)
+        nothing = pairs.share.sum(dim=1, keepdim=True) < LEAST_SHOWN
+        log_scale = torch.where(nothing, LOG_SCALES[1], log_scale.clamp(*LOG_SCALES))
         return Seen(motion, log_scale, shifts, log_weights, pairs.share, considered)
 
 
@@ -391,7 +403,8 @@ def _cut(
     places = places.transpose(1, 2).reshape(1, grid**2, CELL_SIDE**2)
     places = places + (numbers * width**2)[:, None, None]
     if steps is not None:
-        back = (steps[..., 1] * width + steps[..., 0]).long() * (margin // LARGEST_STEPS)
+        steps = steps.long()  # in bfloat16 a place beyond 256 would not be a whole number
+        back = (steps[..., 1] * width + steps[..., 0]) * (margin // LARGEST_STEPS)
         places = places - back[..., None]
     cells = features.flatten(0, 1).index_select(0, places.flatten())
     cells = cells.reshape(*places.shape, -1)

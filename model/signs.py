@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from model.decorrelation import Planes
 from model.fusion import Prior, fuse_intervals, sums_of_steps, with_error
 from model.saturation import Saturation
-from model.turning import Seen, find_signs
+from model.turning import REACH, Seen, find_signs
 
 Array = NDArray[np.float64]
 Motions = dict[int, tuple[Array, Array]]
 
 # The longest interval looked at, and the share that all intervals have in the size of a step.
-PASSES = ((4, 0.0), (64, 0.0), (64, 0.5))
+PASSES = ((4, 0.0), (REACH, 0.0), (REACH, 0.5))
 PRIOR = Prior(np.full(3, 0.5))  # mm, of a step,
 PAIR_SD = np.full(3, 0.03)  # and of what is wrong with a pair whatever its interval
 LEAST_MOMENTS = np.diag([0.0, 1.0, 1.0])  # mm^2: no image counts as smaller than that

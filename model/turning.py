@@ -3,9 +3,7 @@
 Two steps that were measured up to sign, and the motion over both, tell whether the motion went on
 or turned: their sum or their difference is the longer one, in three dimensions. All intervals vote
 on the signs of the steps they span, and the hand moves as hands do; the signs with the most votes
-are found by dynamic programming (Viterbi, 1967) over those of the last REACH steps. Intervals
-beyond REACH, which bridge slow stretches, are compared with the sum along each survivor's own path
-(per-survivor processing: Raheli, Polydoros and Tzou, IEEE Trans Commun 43, 1995).
+are found by dynamic programming (Viterbi, 1967) over those of the last REACH steps.
 
 Motions are (n, 3) in mm: their square is the mean square over the image.
 """
@@ -60,25 +58,18 @@ class _Doubted:
         error2 = share**2 * size2 - 2 * share * agreement + (seen**2).sum(axis=1)[:, None]
         return _student(np.maximum(error2, 0.0), TAILS)
 
-    def __getitem__(self, number: int) -> "_Doubted":
-        one = slice(number, number + 1)
-        return _Doubted(self.motion[one], self.whitening[one])
-
 
 def find_signs(seen: Mapping[int, Seen], steps: Seen, saturation: Saturation) -> Array:
     """Signs (S,) of steps (S, 3), of which the first keeps its own.
 
-    seen: by interval k, (S-k+1) pairs; interval 1 is not looked at.
+    seen: by interval k, at most REACH, (S-k+1) pairs; interval 1 is not looked at.
     """
     score = _hand_score(steps)
-    far = {}
     for interval, pairs in seen.items():
-        doubted = _doubted(pairs, steps, interval)
-        if interval > REACH:
-            far[interval] = doubted
-        elif interval > 1:
+        if interval > 1:
+            doubted = _doubted(pairs, steps, interval)
             score[interval - 1 :] += _pair_score(doubted, steps.motion, interval, saturation)
-    return _best_signs(score, far, steps.motion, saturation)
+    return _best_signs(score)
 
 
 def _doubted(pairs: Seen, steps: Seen, interval: int) -> _Doubted:
@@ -141,55 +132,17 @@ def _mirrored(half: Array) -> Array:
     return np.concatenate([half, half[:, ::-1]], axis=1)
 
 
-def _best_signs(
-    score: Array, far: Mapping[int, _Doubted], steps: Array, saturation: Saturation
-) -> Array:
+def _best_signs(score: Array) -> Array:
     """Signs (S,) of the path of the highest score; score: (S, STATES) of the state at each step."""
-    newest, survivors = np.arange(STATES) & 1, _Survivors(max(far, default=1), steps[0])
-    total = np.where(newest == 1, score[0], -np.inf)
-    came_from = np.zeros((len(steps), STATES), dtype=np.int16)
-    for step in range(1, len(steps)):
-        onward = total[:, None] + survivors.onward(far, step, steps[step], saturation)
-        older = onward.reshape(2, STATES)  # whether the sign that drops out was + or -
+    total = np.where(np.arange(STATES) & 1 == 1, score[0], -np.inf)
+    came_from = np.zeros((len(score), STATES), dtype=np.int16)
+    for step in range(1, len(score)):
+        # Onward the sign that drops out was + or -, and the newest one may be either.
+        older = np.repeat(total, 2).reshape(2, STATES)
         dropped = older.argmax(axis=0)
         came_from[step] = (np.arange(STATES) >> 1) + STATES // 2 * dropped
         total = older.max(axis=0) + score[step]
-        survivors.follow(came_from[step], step)
     path = [int(total.argmax())]
-    for step in range(len(steps) - 1, 0, -1):
+    for step in range(len(score) - 1, 0, -1):
         path.append(int(came_from[step, path[-1]]))
     return np.asarray(SIGNS[path[::-1], -1])
-
-
-class _Survivors:
-    """Places along the best path into every state, as far back as the longest interval reaches."""
-
-    def __init__(self, reach: int, first: Array) -> None:
-        self._reach = reach
-        self._place = SIGNS[:, -1:] * first
-        self._past = np.zeros((STATES, reach, 3))  # the place after n steps in column n % reach
-        self._past[:, 1 % reach] = self._place
-        self._next = np.zeros((STATES, 2, 3))
-
-    def onward(
-        self, far: Mapping[int, _Doubted], step: int, motion: Array, saturation: Saturation
-    ) -> Array:
-        """Log likelihood (STATES, 2) of the far pairs that end in a step back or on."""
-        likelihood = np.zeros((STATES, 2))
-        if not far:
-            return likelihood
-        self._next = self._place[:, None] + np.array([[-1.0], [1.0]]) * motion
-        for interval, pairs in far.items():
-            first = step + 1 - interval
-            if first >= 0:
-                moved = self._next - self._past[:, None, first % self._reach]
-                sums = moved.reshape(1, -1, 3).mT
-                likelihood += pairs[first].likelihood(sums, saturation).reshape(STATES, 2)
-        return likelihood
-
-    def follow(self, came_from: NDArray[np.int16], step: int) -> None:
-        """Each state's path is now that of the state it came from, and one step more."""
-        if self._reach > 1:
-            self._place = self._next[came_from, np.arange(STATES) & 1]
-            self._past = self._past[came_from]
-            self._past[:, (step + 1) % self._reach] = self._place

@@ -44,7 +44,8 @@ def calibrated(network: PoseNet, clips: Sequence[Prepared]) -> dict[str, Tensor]
 def stretch(motions: Motions) -> NDArray[np.float64]:
     """Factors (6,) on the scales by which SHARE of the truth lies within LAPLACE_WIDTH of them."""
     off = np.abs(nearest_mirror(motions) - motions.true) / motions.scale
-    return np.asarray(np.quantile(off, SHARE, axis=0) / LAPLACE_WIDTH)
+    measured = np.isfinite(motions.scale).all(axis=1)
+    return np.asarray(np.quantile(off[measured], SHARE, axis=0) / LAPLACE_WIDTH)
 
 
 def steps_of(motions: Mapping[int, Motions], canvas: Canvas) -> Motions:

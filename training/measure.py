@@ -27,7 +27,8 @@ LAPLACE_OVER_SD = float(norm.ppf((1 + SHARE) / 2)) / LAPLACE_WIDTH
 class Motions:
     """Pairs of frames of one interval: xi (P, 6) rad and mm about a centre, true and predicted.
 
-    half_extent: (P, 2) mm of the picture. scale: (P, 6) Laplace scales of the prediction.
+    half_extent: (P, 2) mm of the picture. scale: (P, 6) Laplace scales of the prediction, infinite
+    where nothing was measured, which no coverage counts.
     """
 
     true: Array
@@ -45,7 +46,7 @@ class Motions:
 def network_motions(
     network: PoseNet, prepared: Prepared, intervals: Sequence[int]
 ) -> dict[int, Motions]:
-    """The network's motions of all pairs of a clip by interval."""
+    """The network's motions of all pairs of a clip, by those intervals that it holds."""
     count, levels = len(prepared.levels), prepared.levels
     device = next(network.parameters()).device
 
@@ -54,7 +55,7 @@ def network_motions(
 
     found = Learned(network).pairs_on_canvas(shown, count, prepared.canvas, device)
     motions = {}
-    for k in intervals:
+    for k in (interval for interval in intervals if interval < count):
         first = np.arange(count - k)
         true = true_motion(prepared, np.column_stack([first, first + k]))
         half_extent = np.tile(prepared.canvas.half_extent_mm, (count - k, 1))
@@ -98,7 +99,8 @@ def summary(motions: Motions) -> dict[str, float]:
         x, y = motions.true[:, number], chosen[:, number]
         found |= {f"slope {name}": slope(x, y), f"corr {name}": correlation(x, y)}
         inside = np.abs(y - x) < motions.scale[:, number] * LAPLACE_WIDTH
-        found[f"cover {name}"] = float(inside.mean())
+        measured = ~np.isinf(motions.scale[:, number])
+        found[f"cover {name}"] = float(inside[measured].mean()) if measured.any() else 0.0
     sizes = [np.abs(part[:, 5]) for part in (motions.true, chosen)]
     found |= {"size slope": slope(*sizes), "size corr": correlation(*sizes)}
     in_plane = np.abs(motions.true[:, 3:5] - motions.predicted[:, 3:5]).mean(axis=0)
@@ -111,7 +113,8 @@ def summary(motions: Motions) -> dict[str, float]:
 def held_out(
     network: PoseNet, clips: Iterable[Prepared], intervals: Sequence[int]
 ) -> dict[int, dict[str, float]]:
-    """`summary` by interval over all clips, in evaluation mode."""
+    """`summary` by interval over all clips that are long enough for it, in evaluation mode."""
     network.eval()
     found = [network_motions(network, clip, intervals) for clip in clips]
-    return {k: summary(Motions.joined([motions[k] for motions in found])) for k in intervals}
+    by_interval = {k: [motions[k] for motions in found if k in motions] for k in intervals}
+    return {k: summary(Motions.joined(parts)) for k, parts in by_interval.items() if parts}

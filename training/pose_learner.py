@@ -89,9 +89,10 @@ class PoseLearner:
 def prepare(clip: Clip) -> Prepared:
     """A clip's frames, persistence undone, on the canvas, and poses about the canvas's centre."""
     frames = unmixed(clip.frames, clip.undoing)[0 : len(clip.frames)]
-    canvas = Canvas.of(frames, clip.spacing)
-    mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32))
-    levels = to_canvas(torch.from_numpy(frames).float(), mask, canvas)
+    moving = block_matching.moving_mask(frames)
+    canvas = Canvas.of(frames, moving, clip.spacing)
+    mask = torch.from_numpy(moving.astype(np.float32))
+    levels = to_canvas(torch.from_numpy(frames), mask, canvas)
     return Prepared(levels, poses.about_point(clip.T_first_from_frame, canvas.centre_mm), canvas)
 
 
@@ -118,7 +119,7 @@ def draw_batch(
     levels = torch.cat([part.levels for part in drawn]).to(device)
     scan = np.repeat(np.arange(len(drawn)) // WINDOWS, each)
     return PairBatch(
-        network_input(levels).contiguous(memory_format=torch.channels_last),
+        network_input(levels),
         torch.from_numpy(np.concatenate(pairs)).to(device),
         torch.from_numpy(scan).to(device),
         repeated([one.canvas.description().astype(np.float64) for one in owners]),

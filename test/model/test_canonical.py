@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model import canonical
+from model.block_matching import moving_mask
 from model.canonical import NOTHING, SIDE, Canvas, bounding_box, network_input, speckle_size
 from tusrec import poses
 
@@ -28,12 +29,12 @@ def speckle(count: int = 8, sigma: tuple[float, float] = SIGMA) -> NDArray[np.ui
 
 
 def canvas_of(frames: NDArray[np.uint8], spacing: tuple[float, float] = (0.2, 0.1)) -> Canvas:
-    return Canvas.of(frames, spacing)
+    return Canvas.of(frames, moving_mask(frames), spacing)
 
 
 def levels_of(frames: NDArray[np.uint8], canvas: Canvas) -> torch.Tensor:
     mask = torch.ones(frames.shape[1:])
-    return canonical.to_canvas(torch.from_numpy(frames.astype(np.float32)), mask, canvas)
+    return canonical.to_canvas(torch.from_numpy(frames), mask, canvas)
 
 
 def test_speckle_size_is_proportional_to_the_point_spread_function_at_any_pixel() -> None:

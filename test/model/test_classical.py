@@ -18,7 +18,7 @@ from model.classical import Classical
 from model.decorrelation import correlation_at, distance_at, fit_planes
 from model.fusion import Prior, fuse_intervals
 from model.interface import LocalMotions
-from model.persistence import LENGTH
+from model.persistence import LENGTH, MARGIN
 from model.rigid_fit import fit_in_plane, predicted_shifts
 from model.signs import choose_signs
 from tusrec import poses
@@ -237,12 +237,13 @@ def test_frames_without_any_speckle_stand_still() -> None:
     np.testing.assert_array_equal(motions.T_previous_from_frame, np.tile(np.eye(4), (11, 1, 1)))
 
 
-def test_a_repeated_frame_stands_still_and_its_neighbours_do_not() -> None:
+def test_motion_about_a_repeated_frame_is_shared_out_and_less_sure() -> None:
     frames = volume()[:12].round().astype(np.uint8)
     frames[6] = frames[5]
-    T = estimate(frames).T_previous_from_frame
-    np.testing.assert_array_equal(T[5], np.eye(4))
-    assert (np.abs(np.delete(T, 5, axis=0)[:, 2, 3]) > 0.02).all()
+    motions = estimate(frames)
+    steps, sd = motions.T_previous_from_frame[:, 2, 3], motions.covariance[:, 5, 5]
+    assert (np.abs(steps) > 0.02).all()
+    assert sd[5:7].min() > 1.5 * np.delete(sd, [5, 6]).max()
 
 
 def test_a_frozen_surround_does_not_hold_the_image_back() -> None:
@@ -281,7 +282,7 @@ def test_frames_are_read_in_bounded_slices_and_twice_the_same_result_comes_out()
     calibration = from_spacing(PIXEL, PIXEL)
     found = Classical().estimate(lazy, calibration, CPU)
     again = Classical().estimate(frames, calibration, CPU)
-    assert lazy.largest <= LENGTH
+    assert lazy.largest <= LENGTH + MARGIN
     np.testing.assert_array_equal(found.T_previous_from_frame, again.T_previous_from_frame)
     np.testing.assert_array_equal(found.covariance, again.covariance)
 

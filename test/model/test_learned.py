@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model import learned, surroundings
+from model.block_matching import moving_mask
 from model.canonical import Canvas
 from model.learned import Learned
 from model.pose_net import INTERVALS, PoseNet
@@ -31,12 +32,11 @@ def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
     size: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surroundings, "PART", part)
-    monkeypatch.setattr(learned, "SLICES", {"cpu": size})
+    monkeypatch.setattr(learned, "SLICE", size)
     video = frames(24)
-    canvas = Canvas.of(video, CALIBRATION.spacing)
-    found = estimator().pairs(video, canvas, CPU)
-    monkeypatch.setattr(learned, "SLICES", {"cpu": 4})
-    expected = estimator().pairs(video, canvas, CPU)
+    _, found = estimator().pairs(video, CALIBRATION.spacing, CPU)
+    monkeypatch.setattr(learned, "SLICE", 4)
+    _, expected = estimator().pairs(video, CALIBRATION.spacing, CPU)
     assert list(found) == list(INTERVALS)
     for interval, (motion, scale) in found.items():
         assert motion.shape == scale.shape == (len(video) - interval, 6)
@@ -80,12 +80,43 @@ def test_a_rotation_about_the_canvas_centre_leaves_that_point_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     video = np.pad(frames(10), ((0, 0), (40, 0), (0, 30)))
-    canvas = Canvas.of(video, CALIBRATION.spacing)
+    canvas = Canvas.of(video, moving_mask(video), CALIBRATION.spacing)
     xi = np.array([0.01, -0.02, 0.015, 0, 0, 0])
     pairs = {1: (np.tile(xi, (9, 1)), np.full((9, 6), 1e-5))}
     found = estimator()
-    monkeypatch.setattr(found, "pairs", lambda *_: pairs)
+    monkeypatch.setattr(found, "pairs", lambda *_: (canvas, pairs))
     motions = found.estimate(video, CALIBRATION, CPU)
     centre = np.append(canvas.centre_mm, 1.0)
     np.testing.assert_allclose(motions.T_previous_from_frame @ centre, np.tile(centre, (9, 1)),
                                atol=1e-2)  # fmt: skip
+
+
+def test_pairs_of_frames_that_repeat_the_one_before_tell_nothing() -> None:
+    video = frames(12)
+    video[5] = video[4]
+    _, found = estimator().pairs(video, CALIBRATION.spacing, CPU)
+    for interval, (motion, scale) in found.items():
+        first = np.arange(len(motion))
+        expected = (first == 5) | (first + interval == 5)
+        np.testing.assert_array_equal(np.isinf(scale).all(axis=1), expected)
+        np.testing.assert_array_equal(np.isinf(scale).any(axis=1), expected)
+        assert np.isfinite(motion).all()
+
+
+def test_the_steps_to_and_from_a_repeated_frame_share_the_motion_between_its_neighbours() -> None:
+    video = frames(12)
+    video[5] = video[4]
+    found = estimator().estimate(video, CALIBRATION, CPU)
+    steps = np.abs(poses.log(found.T_previous_from_frame))
+    np.testing.assert_allclose(steps[4], steps[5], rtol=1e-6)
+    assert np.isfinite(found.covariance).all()
+
+
+def test_a_black_frame_is_not_taken_for_a_probe_at_rest() -> None:
+    video = frames(12)
+    video[6] = 0
+    _, found = estimator().pairs(video, CALIBRATION.spacing, CPU)
+    motion, scale = found[1]
+    shown = np.delete(scale, [5, 6], axis=0)
+    assert (motion[5:7] == 0).all()
+    assert (scale[5:7] > shown.max(axis=0)).all()

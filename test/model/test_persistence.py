@@ -131,3 +131,20 @@ def test_frames_do_not_depend_on_the_slice_they_are_read_in(
 def test_a_still_picture_stays_as_bright_as_it_is(grey: int, weight: float) -> None:
     still = np.full((9, 4, 5), grey, np.uint8)
     np.testing.assert_array_equal(Unmixed(still, np.array([weight, -0.1]))[0:9], still)
+
+
+def test_persistence_is_found_where_a_grabber_shows_every_tenth_frame_twice() -> None:
+    shown = as_shown(averaged(tissue(), 0.3))
+    twice = np.repeat(shown, np.where(np.arange(COUNT) % 10 == 9, 2, 1), axis=0)
+    freed = without_persistence(twice)
+    assert isinstance(freed, Unmixed)
+    np.testing.assert_allclose(freed.weights, persistence.averaged(0.3), atol=0.03)
+
+
+@pytest.mark.parametrize("start", [3, 40, 70])
+def test_a_frame_that_is_repeated_for_long_is_the_same_in_any_slice(start: int) -> None:
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 256, (90, 8, 9)).astype(np.uint8)
+    shown[20:80] = shown[20]
+    freed = Unmixed(shown, persistence.averaged(0.4))
+    np.testing.assert_array_equal(freed[start:90], freed[0:90][start:])

@@ -1,12 +1,14 @@
 """Calibration of the scales: they come to hold what they promise, and motions stay as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from synthetic import moving_clip
 
 from model.pose_net import INTERVALS, PoseNet
 from training.calibration import calibrated, steps_of, stretch
-from training.measure import Motions, network_motions
+from training.measure import NAMES, Motions, held_out, network_motions, summary
 from training.pose_learner import prepare
 
 
@@ -34,3 +36,24 @@ def test_a_calibrated_network_moves_as_before_with_scales_that_fit() -> None:
         [steps_of(motions, clip.canvas) for motions, clip in zip(again, clips, strict=True)]
     )
     np.testing.assert_allclose(stretch(steps), network.step_stretch.numpy(), rtol=0.05)
+
+
+def test_pairs_that_were_not_measured_stretch_nothing_and_are_not_counted_as_covered() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(400, 6))
+    scale = np.full((400, 6), 0.01)
+    motions = Motions(true, true + rng.laplace(size=true.shape) * scale, scale, np.ones((400, 2)))
+    lost = replace(motions, scale=scale.copy(), predicted=motions.predicted.copy())
+    lost.scale[::4], lost.predicted[::4] = np.inf, 0.0
+    kept = Motions(*(np.delete(part, np.s_[::4], axis=0) for part in vars(motions).values()))
+    np.testing.assert_array_equal(stretch(lost), stretch(kept))
+    for name in NAMES:
+        assert summary(lost)[f"cover {name}"] == summary(kept)[f"cover {name}"]
+
+
+def test_clips_are_measured_over_the_intervals_that_they_hold() -> None:
+    network = PoseNet().eval()
+    clips = [prepare(moving_clip((1, n), length)) for n, length in enumerate((3, 6))]
+    assert set(network_motions(network, clips[0], (1, 4))) == {1}
+    assert set(held_out(network, clips[:1], (1, 4))) == {1}
+    assert set(held_out(network, clips, (1, 4))) == {1, 4}
