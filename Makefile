@@ -38,7 +38,7 @@ bench: $(READY)  ## time and memory as ratios within one run; the simulator agai
 	$(PY) -m bench.speckle_floor
 	$(PY) -m bench.recordings
 
-score: $(READY)  ## errors and scores of all models: make score [CHECKPOINT=FILE] [BASELINE=FILE]
+score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOINT=FILE] [BASELINE=FILE]
 	mkdir -p out
 	$(PY) -m bench.score --json out/score.json $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		$(if $(BASELINE),--baseline-checkpoint $(BASELINE))
@@ -50,31 +50,35 @@ MINUTES ?= 600
 # Processes that train. On a CPU one a core sees 1.6 times as many pairs as one on two cores.
 TRAINERS ?= 1
 TUNING_MINUTES ?= 240
+FOLD ?= 0
+OUTPUT ?= out/finetune/fold$(FOLD)
 
-train: $(READY)  ## the recipe of the shipped weights: simulate clips, train; the same command goes on
+train: $(READY)  ## as the shipped weights were made: simulate clips, train; the same command goes on
+	trap 'kill $$rotation' INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(CLIPS_EACH) & rotation=$$!; \
 	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 24 --count $(CLIPS_EACH) && \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(CLIPS_EACH) && wait $$rotation
+	trap 'kill $$rotation' INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 4 --usual rotation --grabbed \
 		--length 32 --count $(CLIPS_EACH) & rotation=$$!; \
 	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 5 --usual sweeps --grabbed \
 		--length 32 --count $(CLIPS_EACH) && wait $$rotation
-	$(PY) -m torch.distributed.run --standalone --nproc-per-node $(TRAINERS) train.py \
-		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps $(CLIPS)/grabbed --rate 2e-3 --keep 4000 \
+	$(PY) $(if $(filter-out 1,$(TRAINERS)),-m torch.distributed.run --standalone --nproc-per-node $(TRAINERS)) train.py \
+		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps $(CLIPS)/grabbed --rate 2e-3 --keep 2000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
 	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
-		--first 100000 --count 100030
+		--first 100000 --count 30
 	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
-		--first 100000 --count 100015
+		--first 100000 --count 15
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
-finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0]
-	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0]' >&2; exit 2; }
-	$(PY) train.py --data $(DATA) --fold $(or $(FOLD),0) --from weights/tusrec.safetensors \
-		--minutes $(TUNING_MINUTES) --cache out/clips --output out/finetune
-	$(PY) -m training.export out/finetune --weights out/finetune/weights
+finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]
+	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]' >&2; exit 2; }
+	$(PY) train.py --data $(DATA) --fold $(FOLD) --from weights/tusrec.safetensors \
+		--minutes $(TUNING_MINUTES) --cache out/clips --output $(OUTPUT)
+	$(PY) -m training.export $(OUTPUT) --weights $(OUTPUT)/weights
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }

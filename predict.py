@@ -19,6 +19,7 @@ from pipeline.summary import RUN_FILE, write_summary
 from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.layouts import find_scans
+from tusrec.options import positive, whole_number
 from tusrec.results import DDF_KINDS
 from view.exports import EXPORTS
 from view.present import present
@@ -171,7 +172,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--probe-scale",
-        type=positive_factor,
+        type=positive,
         default=1.0,
         metavar="S",
         help="factor on motion across the image for this probe, as `evaluate.py --fit-probe` finds "
@@ -191,27 +192,11 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
     command.add_argument(
         "--jobs",
-        type=positive,
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
     )
-
-
-def positive_factor(text: str) -> float:
-    """A finite number above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
 
 
 def end_on_sigterm(*_: object) -> None:

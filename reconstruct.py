@@ -15,6 +15,7 @@ from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.layouts import find_scans
+from tusrec.options import positive
 from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 from view.holes import fill_holes
@@ -155,7 +156,7 @@ def add_volume_options(command: argparse.ArgumentParser) -> None:
     """Add the options that say what becomes of a voxel."""
     command.add_argument(
         "--voxel",
-        type=positive_mm,
+        type=positive,
         default=0.5,
         metavar="MM",
         help="voxel spacing (default: %(default)s)",
@@ -195,14 +196,6 @@ def add_pixel_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lit", action="store_true", help="only the region that is bright in any frame"
     )
-
-
-def positive_mm(text: str) -> float:
-    """A length above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a length above 0")
-    return number
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from training.pose_learner import PoseLearner
 from training.sources import Source, find_source, mixture_of
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, TusrecError
+from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
     "tusrec": PoseLearner,
@@ -121,27 +122,29 @@ def begun_or_resumed(
 ) -> State:
     """The state of the run in --output, or of a new one, from --from if so.
 
-    Raises InputError if the run there is of another model or fold.
+    Raises InputError if the run there is of another model, fold or start, or if --from has been
+    trained on what this run holds out.
     """
     names = [source.name for source in sources]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
-    path = options.output / checkpoint.FILE
-    if path.exists():
-        require_same_run(checkpoint.read_progress(path), progress, path)
-        state = checkpoint.begun(network, progress)
-        checkpoint.restore(path, state)
-        state.progress.data = list(dict.fromkeys([*state.progress.data, *names]))
-        return state
     if options.start:
-        weights, progress.origin = checkpoint.starting_weights(options.start, options.model)
+        weights, progress.origin = checkpoint.starting_weights(options.start, progress)
         load_into(network, weights, str(options.start))
-    return checkpoint.begun(network, progress)
+    path = options.output / checkpoint.FILE
+    if not path.exists():
+        return checkpoint.begun(network, progress)
+    require_same_run(checkpoint.read_progress(path), progress, path)
+    state = checkpoint.begun(network, progress)
+    checkpoint.restore(path, state)
+    if share_done(state.progress, options) < 1:
+        state.progress.data = list(dict.fromkeys([*state.progress.data, *names]))
+    return state
 
 
 def require_same_run(found: Progress, expected: Progress, path: Path) -> None:
-    """Raise InputError if a checkpoint is of another model or fold than the run asks for."""
-    for option in ("model", "fold"):
-        there, asked = getattr(found, option), getattr(expected, option)
+    """Raise InputError if a checkpoint is of another model, fold or start than the run asks for."""
+    for option, name in (("model", "model"), ("fold", "fold"), ("from", "origin")):
+        there, asked = getattr(found, name), getattr(expected, name)
         if there != asked:
             raise InputError(
                 f"{path}: found a run with {option} {there or 'none'}, expected "
@@ -231,14 +234,6 @@ def keeper_of(
     return Keeper(options.output, every, held_out, learner.device)
 
 
-def positive(text: str) -> float:
-    """A number above 0, of an option."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number above 0")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line; argparse exits with 2 when it is wrong."""
     command = argparse.ArgumentParser(
@@ -265,14 +260,33 @@ def parser() -> argparse.ArgumentParser:
     add("--minutes", type=positive, default=60.0, help="of training, over all runs together")
     add("--steps", type=positive, default=1e9, help="end after so many steps if that comes first")
     add("--rate", type=positive, help="peak learning rate; by default the model's")
-    add("--seed", type=int, default=0, help="of weights and draws")
+    add("--seed", type=whole_number(0), default=0, help="of weights and draws")
     add("--device", choices=CHOICES, default="auto")
-    add("--workers", type=int, help="processes that read ahead (default: 4 for a GPU, else 0)")
-    add("--keep", type=int, default=3000, help="clips kept in memory, 2 MB each (baseline: 5)")
+    add(
+        "--workers",
+        type=whole_number(0),
+        help="processes that read ahead (default: 4 for a GPU, else 0)",
+    )
+    add(
+        "--keep",
+        type=whole_number(1),
+        default=3000,
+        help="clips in memory; .1 MB a frame (baseline: .3)",
+    )
     add("--save-minutes", type=float, default=2.0)
     add("--validate-minutes", type=float, default=5.0)
-    add("--validate-scans", type=int, default=4, help="of each held-out set (clips: thrice that)")
-    add("--validate-frames", type=int, default=50, help="of each held-out scan, 0 for all")
+    add(
+        "--validate-scans",
+        type=whole_number(1),
+        default=4,
+        help="of each held-out set; thrice of clips",
+    )
+    add(
+        "--validate-frames",
+        type=whole_number(0),
+        default=50,
+        help="of each held-out scan, 0 for all",
+    )
     return command
 
 

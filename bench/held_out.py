@@ -19,11 +19,11 @@ import numpy as np
 from tqdm import tqdm
 
 from sim import EVALUATION_SEED
-from sim.dataset import write_calibration
+from sim.dataset import CARD, write_calibration
 from sim.scan import Scan, draw_recipe
 from sim.stream import Excerpt, excerpt
 from tusrec.errors import TusrecError
-from tusrec.files import atomic_path
+from tusrec.files import atomic_path, write_json
 from tusrec.hdf5 import create_hdf5
 from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE, find_scans
 from tusrec.scans import ScanSource
@@ -61,6 +61,7 @@ def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
 
     Raises OutputError if it cannot be written.
     """
+    write_json(folder / CARD, {"order": {"seed": SEED}})  # by which training knows not to use it
     if (folder / KEYS_FILE).exists():
         return folder
     work = [folder] * len(scans), scans

@@ -96,7 +96,8 @@ def as_weights(name: str, checkpoint: Path) -> Iterator[Path]:
 
 def real_datasets(folder: Path) -> list[Path]:
     """`folder` if it is a data set, or those in it; says so where there is none."""
-    found = [path for path in (folder, *sorted(folder.glob("*"))) if (path / "frames").is_dir()]
+    places = (folder, *sorted(folder.glob("*")))
+    found = [p for p in places if (p / "frames").is_dir() or (p / "frames_transfs").is_dir()]
     if not found:
         say(f"{folder}: no real scans here, so none are measured")
     return found

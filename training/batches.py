@@ -1,10 +1,12 @@
 """Batches by their step, read ahead by other processes where a GPU would wait for them."""
 
+import signal
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from training.mixture import Mixture
 
@@ -20,12 +22,28 @@ class Batches(Dataset[list[Any]]):
         self._seed, self._rank = seed, rank
 
     def __getitem__(self, step: int) -> list[Any]:
-        """The clips of a step."""
+        """The clips of a step; from a process that reads ahead, copies of them.
+
+        What is sent from one process to another stays in shared memory, and a file open for each.
+        """
         rng = np.random.default_rng([self._seed, step, self._rank])
-        return self._mixture.draw(self._clips_a_step, rng)
+        clips = self._mixture.draw(self._clips_a_step, rng)
+        return deepcopy(clips) if get_worker_info() else clips
 
 
 def from_step(batches: Batches, step: int, workers: int) -> Iterator[list[Any]]:
     """Batches of `step` and all after it; with 0 workers each is read when it is asked for."""
-    loader = DataLoader(batches, sampler=range(step, LAST), batch_size=None, num_workers=workers)
+    loader = DataLoader(
+        batches,
+        sampler=range(step, LAST),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
     return iter(loader)
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """torchrun and SLURM send a whole group SIGTERM; the step at hand still wants its clips."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

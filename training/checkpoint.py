@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from model.weights import MANIFEST, load_into, load_weights
-from tusrec.errors import WeightsError
+from tusrec.errors import InputError, WeightsError
 from tusrec.files import write_bytes
 
 FILE = "checkpoint.safetensors"
@@ -111,21 +111,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def starting_weights(path: Path, model: str) -> tuple[dict[str, Tensor], str]:
-    """Weights to begin with and what they are: a file of a manifest, or a checkpoint's average.
+def starting_weights(path: Path, run: Progress) -> tuple[dict[str, Tensor], str]:
+    """Weights for a run to begin with and what they are: a manifest's, or a checkpoint's average.
 
-    Raises WeightsError if they are broken, another model's, or neither.
+    Raises WeightsError if they are broken, another model's, or neither, and InputError for a
+    checkpoint that was trained on data of the run outside the run's fold.
     """
-    if path.name == f"{model}.safetensors" and (path.parent / MANIFEST).exists():
-        weights, sha256 = load_weights(model, path.parent)
+    if path.name == f"{run.model}.safetensors" and (path.parent / MANIFEST).exists():
+        weights, sha256 = load_weights(run.model, path.parent)
         return weights, f"{path.name} (sha256 {sha256[:12]})"
-    progress = read_progress(path)
-    if progress.model != model:
+    earlier = read_progress(path)
+    if earlier.model != run.model:
         raise WeightsError(
-            f"{path}: found a checkpoint of {progress.model}, expected {model}; choose another "
+            f"{path}: found a checkpoint of {earlier.model}, expected {run.model}; choose another "
             "--from or --model"
         )
-    return read_average(path), f"{path.parent.name} ({progress.step} steps)"
+    again = [name for name in run.data if name in earlier.data]
+    if run.fold and again and earlier.fold != run.fold:
+        raise InputError(
+            f"{path}: found a run on {', '.join(again)} with fold {earlier.fold or 'none'}, "
+            f"expected {run.fold}, as it has seen what this fold holds out; choose another --from"
+        )
+    return read_average(path), f"{path.parent.name} ({earlier.step} steps)"
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

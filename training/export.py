@@ -3,7 +3,8 @@
 python -m training.export RUN [--weights FOLDER] [--calibrate CLIPS]
 
 Takes the averaged weights of RUN's checkpoint, and writes them and their line of the manifest. With
---calibrate, the pose network's uncertainty is set by clips that it was not trained on.
+--calibrate, the pose network's uncertainty is set by clips, which it should not have been trained
+on.
 """
 
 import argparse
@@ -18,9 +19,9 @@ from training.calibration import calibrated
 from training.checkpoint import FILE, Progress, read_average, read_progress
 from training.clips import read_training_clip
 from training.folds import Fold
-from training.pose_learner import prepare
+from training.pose_learner import Prepared, prepare
 from training.sources import Source
-from tusrec.errors import TusrecError
+from tusrec.errors import InputError, TusrecError
 
 MODELS = {
     "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
@@ -33,7 +34,8 @@ def export(run: Path, folder: Path | None = None, unseen: Path | None = None) ->
     """Write the weights of a run to `folder`; returns their file.
 
     unseen: clips to set the pose network's uncertainty by.
-    Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written.
+    Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written,
+    InputError for clips too short to be unseen, or of a model without uncertainty.
     """
     path = run / FILE
     progress, weights = read_progress(path), read_average(path)
@@ -41,12 +43,26 @@ def export(run: Path, folder: Path | None = None, unseen: Path | None = None) ->
     network = build()
     check_weights(network, weights, str(path))
     words = record(progress)
-    if unseen and isinstance(network, pose_net.PoseNet):
+    if unseen:
+        if not isinstance(network, pose_net.PoseNet):
+            raise InputError(f"--calibrate: found {progress.model}, expected a model of tusrec")
         network.load_state_dict(weights)
-        clips = [prepare(read_training_clip(clip)) for clip in Source("", unseen).kept(Fold())]
+        clips = calibration_clips(unseen)
         weights = calibrated(network.eval(), clips)
-        words += f", uncertainty set by {len(clips)} clips that it was not trained on"
+        words += f", uncertainty set by {len(clips)} clips of {unseen.name}"
     return write_weights(progress.model, weights, architecture, words, folder)
+
+
+def calibration_clips(folder: Path) -> list[Prepared]:
+    """Clips of a folder; InputError for one that is too short for the longest interval."""
+    found = {path: read_training_clip(path) for path in Source("", folder).kept(Fold())}
+    for path, clip in found.items():
+        if len(clip.frames) <= max(pose_net.INTERVALS):
+            raise InputError(
+                f"{path}: found {len(clip.frames)} frames, expected more than "
+                f"{max(pose_net.INTERVALS)} to set the uncertainty by; make longer clips (--length)"
+            )
+    return [prepare(clip) for clip in found.values()]
 
 
 def record(progress: Progress) -> str:

@@ -46,8 +46,10 @@ class Mixture:
         self._draws += 1
         if self._draws % LOOK_AGAIN == 0:
             self._look()
-        if path not in self._kept:
-            self._kept[path] = self._prepare(read_training_clip(path))
-            if len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
-        return self._kept[path]
+        if path in self._kept:
+            return self._kept[path]
+        prepared = self._prepare(read_training_clip(path))
+        self._kept[path] = prepared
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return prepared

@@ -7,6 +7,8 @@ that `sim.probe.Probe` states.
 """
 
 import argparse
+import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,9 +23,12 @@ from sim.imaging import Beamformer, ImageGrid, LineGrid
 from sim.motion import SWEEPS, WHOLE_FRAMES
 from sim.probe import CONVEX, LINEAR, Probe, lens_waist_mm
 from sim.scan import IMAGES, Recipe, Scan, draw_recipe
+from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
 from tusrec import poses
+from tusrec.errors import InputError, TusrecError
+from tusrec.options import whole_number
 
 LENGTH = 16  # frames of a clip
 LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and faster hands
@@ -39,6 +44,7 @@ LINEAR_SHARE = 0.4
 PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
+log = logging.getLogger("training.simulated")
 
 
 def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
@@ -172,27 +178,60 @@ def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDAr
     return np.stack(shown)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write clips first..first+count-1 of one set, going on where an earlier run ended."""
-    command = argparse.ArgumentParser(prog="training.simulated", description=__doc__)
-    command.add_argument("folder", type=Path)
-    command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--first", type=int, default=0)
-    command.add_argument("--count", type=int, default=1000)
-    command.add_argument("--step", type=int, default=1, help="number of processes that share them")
-    command.add_argument("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
-    command.add_argument("--grabbed", action="store_true", help="these, as grabbers record them")
-    command.add_argument("--length", type=int, default=LENGTH)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 all clips are there, 2 they cannot be made or written."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    command = parser()
     options = command.parse_args(arguments)
     if options.grabbed and not options.usual:
         command.error("--grabbed goes with --usual: clips of all kinds are as grabbers record them")
+    try:
+        write_clips(options)
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+    return 0
+
+
+def write_clips(options: argparse.Namespace) -> None:
+    """Write clips first..first+count-1 of one set, going on where an earlier run ended.
+
+    Raises InputError for a seed kept for evaluation or clips longer than scans, and OutputError.
+    """
+    require_training_seed(options.seed)
+    longest = longest_clip(options.usual)
+    if options.length > longest:
+        raise InputError(f"--length: found {options.length}, expected {longest} frames at most")
     usual = partial(usual_clip, kind=options.usual, by_grabber=options.grabbed)
     make = usual if options.usual else simulated_clip
-    for number in range(options.first, options.count, options.step):
+    for number in range(options.first, options.first + options.count, options.step):
         path = options.folder / f"{options.seed}_{number:06d}.safetensors"
         if not path.exists():
             write_clip(make((options.seed, number), options.length), path)
 
 
+def longest_clip(kind: str | None) -> int:
+    """Frames that any scan of a kind of USUAL has, or at the slowest pace one of all kinds."""
+    if kind:
+        return min(WHOLE_FRAMES[protocol] for protocol in USUAL[kind])
+    shortest = min(WHOLE_FRAMES.values())
+    return (shortest - 1 - WARM_UP - max(MEANS) // 2) // LONGEST_STEP + 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; argparse exits with 2 when it is wrong."""
+    command = argparse.ArgumentParser(prog="training.simulated", description=__doc__)
+    add = command.add_argument
+    add("folder", type=Path)
+    add("--seed", type=whole_number(0), default=1)
+    add("--first", type=whole_number(0), default=0, help="number of the first clip")
+    add("--count", type=whole_number(1), default=1000, help="of clips from there on")
+    add("--step", type=whole_number(1), default=1, help="number of processes that share them")
+    add("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
+    add("--grabbed", action="store_true", help="these, as grabbers record them")
+    add("--length", type=whole_number(2), default=LENGTH, help="frames of a clip")
+    return command
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

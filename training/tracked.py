@@ -30,14 +30,6 @@ REAL_SEED = -1  # of clips that no seed made
 log = logging.getLogger("training.tracked")
 
 
-def tracked_clips(scan: Scan, length: int = LENGTH) -> Iterator[Clip]:
-    """A scan cut into clips of at most `length` frames, each sharing one frame with the next.
-
-    Raises InputError for a scan without tracked poses.
-    """
-    return cut(scan, starts(scan, length), length)
-
-
 def cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
     """Clips of `length` frames, or as many as there are, from some on.
 
@@ -63,7 +55,7 @@ def excerpt(scan: Scan, first: int, length: int) -> Clip:
 
 
 def starts(scan: Scan, length: int) -> range:
-    """The first frames of a scan's clips."""
+    """The first frames of a scan's clips, each of which shares one frame with the next."""
     return range(0, scan.frames.shape[0] - 1, length - 1)
 
 
@@ -73,10 +65,23 @@ def subject_of(key: str) -> str:
 
 
 def require_trainable(dataset: Path) -> None:
-    """Raise InputError for a simulated data set whose seed is kept for evaluation."""
-    card = dataset / CARD
-    if card.is_file():
-        require_training_seed(json.loads(card.read_text(encoding="utf-8"))["order"]["seed"])
+    """Raise InputError for a simulated data set whose seed is kept for evaluation.
+
+    It is looked for in the folder and in those in it: `find_scans` goes into one that is alone.
+    """
+    for card in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))]:
+        if card.is_file():
+            require_training_seed(_seed_on(card))
+
+
+def _seed_on(card: Path) -> int:
+    try:
+        return int(json.loads(card.read_text(encoding="utf-8"))["order"]["seed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{card}: found {type(error).__name__} ({error}), expected the card of a simulated "
+            "data set; make the set anew, or remove the card if it is none"
+        ) from error
 
 
 def write_tracked_clips(dataset: Path, folder: Path, share: tuple[int, int] = (0, 1)) -> int:

@@ -18,7 +18,7 @@ from training.checkpoint import (
     save,
     starting_weights,
 )
-from tusrec.errors import OutputError, WeightsError
+from tusrec.errors import InputError, OutputError, WeightsError
 
 
 def new(width: int = 3, model: str = "tusrec") -> State:
@@ -91,22 +91,39 @@ class TestStartingWeights:
     def test_those_of_a_run_are_its_average(self, tmp_path: Path) -> None:
         path = tmp_path / "first" / "checkpoint.safetensors"
         save(path, stepped())
-        weights, origin = starting_weights(path, "tusrec")
+        weights, origin = starting_weights(path, Progress("tusrec", 0))
         assert origin == "first (7 steps)"
         for name, value in read_average(path).items():
             torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
     def test_a_shipped_file_is_held_against_its_manifest(self, tmp_path: Path) -> None:
         path = write_weights("tusrec", {"a": torch.ones(3)}, "?", "?", tmp_path)
-        weights, origin = starting_weights(path, "tusrec")
+        weights, origin = starting_weights(path, Progress("tusrec", 0))
         assert weights["a"].tolist() == [1, 1, 1]
         assert origin.startswith("tusrec.safetensors (sha256 ")
         path.write_bytes(path.read_bytes()[:-4] + b"abcd")
         with pytest.raises(WeightsError, match="sha256"):
-            starting_weights(path, "tusrec")
+            starting_weights(path, Progress("tusrec", 0))
 
     def test_a_run_of_another_model_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.safetensors"
         save(path, stepped(model="baseline"))
         with pytest.raises(WeightsError, match="baseline"):
-            starting_weights(path, "tusrec")
+            starting_weights(path, Progress("tusrec", 0))
+
+    @pytest.mark.parametrize("fold", ["1/5", "0/4"])
+    def test_a_run_that_saw_what_this_one_holds_out_is_refused(
+        self, tmp_path: Path, fold: str
+    ) -> None:
+        path = tmp_path / "checkpoint.safetensors"
+        save(path, stepped())
+        with pytest.raises(InputError, match=f"clips with fold 0/5, expected {fold}"):
+            starting_weights(path, Progress("tusrec", 0, fold=fold, data=["2025", "clips"]))
+
+    @pytest.mark.parametrize(("fold", "data"), [("0/5", "clips"), ("1/5", "2025"), ("", "clips")])
+    def test_a_run_on_the_same_fold_or_other_data_is_taken(
+        self, tmp_path: Path, fold: str, data: str
+    ) -> None:
+        path = tmp_path / "checkpoint.safetensors"
+        save(path, stepped())
+        starting_weights(path, Progress("tusrec", 0, fold=fold, data=[data]))

@@ -99,3 +99,9 @@ def test_no_more_clips_are_kept_than_allowed(tmp_path: Path) -> None:
         assert len(mixed._kept) <= 2
     assert set(prepared) == {0, 1, 2, 3}
     assert len(prepared) > 4
+
+
+def test_a_clip_that_there_is_no_room_to_keep_is_drawn_all_the_same(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path / "clips", 2)
+    drawn = mixture(lambda clip: clip.seed, 0, folder).draw(3, np.random.default_rng(0))
+    assert len(drawn) == 3

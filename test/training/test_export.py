@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from synthetic import moving_clip
 
+from model.baseline import build_network
 from model.learned import Learned
 from model.pose_net import PoseNet
 from model.weights import load_weights
 from training.checkpoint import Progress, begun, save
+from training.clips import write_clip
 from training.export import export, main, record
-from tusrec.errors import WeightsError
+from tusrec.errors import InputError, WeightsError
 
 
 def test_the_average_is_written_with_its_record(tmp_path: Path) -> None:
@@ -37,3 +40,16 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"checkpoint\.safetensors"):
         export(tmp_path, tmp_path / "weights")
     assert main([str(tmp_path)]) == 4
+
+
+def test_clips_too_short_to_set_the_uncertainty_by_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
+    write_clip(moving_clip(length=8), tmp_path / "short" / "1.safetensors")
+    with pytest.raises(InputError, match=r"1\.safetensors: found 8 frames, expected more than 8"):
+        export(tmp_path, tmp_path / "weights", tmp_path / "short")
+
+
+def test_a_model_without_uncertainty_has_none_set(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint.safetensors", begun(build_network(), Progress("baseline", 1)))
+    with pytest.raises(InputError, match="--calibrate: found baseline"):
+        export(tmp_path, tmp_path / "weights", tmp_path)

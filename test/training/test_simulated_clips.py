@@ -4,10 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic import moving_clip
 
+from sim.motion import WHOLE_FRAMES
 from sim.probe import PROBES
 from training import grabber, simulated
-from training.simulated import draw_probe, fitting_picture, simulated_clip
+from training.simulated import (
+    LONGEST_STEP,
+    MEANS,
+    USUAL,
+    WARM_UP,
+    draw_probe,
+    fitting_picture,
+    longest_clip,
+    simulated_clip,
+)
 
 
 def test_a_clip_depends_on_its_seed_alone() -> None:
@@ -101,3 +112,53 @@ def test_frames_shown_are_evenly_spaced_and_within_the_excerpt(
         assert numbers.min() >= 0
         assert numbers.max() < 54
         assert len(set(np.diff(numbers[simulated.WARM_UP :]).tolist())) == 1
+
+
+def test_clips_are_made_from_a_number_on_and_shared_among_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        simulated, "simulated_clip", lambda seed, length: moving_clip(length=length)
+    )
+    for first in ("10", "11"):
+        order = ["--seed", "7", "--first", first, "--count", "4", "--step", "2", "--length", "3"]
+        assert simulated.main([str(tmp_path), *order]) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"7_{number:06d}.safetensors" for number in range(10, 14)]
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        (["--seed", "900000"], "900000"),
+        (["--length", "5000"], "found 5000, expected"),
+        (["--usual", "rotation", "--length", "5000"], "found 5000, expected"),
+    ],
+)
+def test_clips_that_cannot_be_made_are_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, order: list[str], told: str
+) -> None:
+    assert simulated.main([str(tmp_path / "clips"), *order]) == 2
+    assert told in caplog.text
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_folder_that_takes_no_clips_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        simulated, "simulated_clip", lambda seed, length: moving_clip(length=length)
+    )
+    (tmp_path / "file").write_text("")
+    assert simulated.main([str(tmp_path / "file"), "--count", "1"]) == 2
+    assert "cannot write the clip" in caplog.text
+
+
+def test_the_longest_clip_of_all_kinds_fits_into_any_scan_at_the_slowest_pace() -> None:
+    frames = LONGEST_STEP * (longest_clip(None) - 1) + 1 + WARM_UP + max(MEANS) // 2
+    assert frames <= min(WHOLE_FRAMES.values()) < frames + LONGEST_STEP
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_the_longest_clip_of_one_kind_is_its_shortest_scan(kind: str) -> None:
+    assert longest_clip(kind) == min(WHOLE_FRAMES[protocol] for protocol in USUAL[kind])

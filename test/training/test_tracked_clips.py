@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from synthetic import moving_clip
 
+from bench import held_out
 from model.persistence import lingering
 from training import tracked
-from training.clips import read_training_clip
-from training.tracked import require_trainable, tracked_clips, write_tracked_clips
+from training.clips import Clip, read_training_clip
+from training.tracked import cut, require_trainable, starts, write_tracked_clips
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.errors import InputError
@@ -31,8 +32,12 @@ def scan_of(length: int) -> Scan:
     return Scan("sub001__RH_rotation", clip.frames, calibration, landmarks, tracked_poses)
 
 
+def clips_of(scan: Scan, length: int = 16) -> list[Clip]:
+    return list(cut(scan, starts(scan, length), length))
+
+
 def test_motion_is_found_whatever_the_calibration_and_the_camera() -> None:
-    (clip,) = tracked_clips(scan_of(10))
+    (clip,) = clips_of(scan_of(10))
     np.testing.assert_allclose(clip.T_first_from_frame, moving_clip().T_first_from_frame, atol=1e-9)
     np.testing.assert_array_equal(clip.frames, moving_clip().frames)
 
@@ -47,13 +52,13 @@ def test_clips_remember_the_persistence_that_the_whole_scan_shows(
         return lingering(0.3)
 
     monkeypatch.setattr(tracked, "find_undoing", find)
-    clips = list(tracked_clips(scan_of(20), length=8))
+    clips = clips_of(scan_of(20), 8)
     assert seen == [20]
     assert all((clip.undoing == lingering(0.3)).all() for clip in clips)
 
 
 def test_every_step_of_a_scan_is_in_exactly_one_clip() -> None:
-    clips = list(tracked_clips(scan_of(20), length=8))
+    clips = clips_of(scan_of(20), 8)
     assert [len(clip.frames) for clip in clips] == [8, 8, 6]
     assert sum(len(clip.frames) - 1 for clip in clips) == 19
     for clip in clips:
@@ -66,7 +71,7 @@ def test_a_scan_without_tracked_poses_is_refused() -> None:
     scan = scan_of(4)
     blind = Scan(scan.key, scan.frames, scan.calibration, scan.landmarks, None)
     with pytest.raises(InputError, match="tforms"):
-        next(tracked_clips(blind))
+        clips_of(blind)
 
 
 def test_a_simulated_data_set_kept_for_evaluation_is_refused(tmp_path: Path) -> None:
@@ -75,6 +80,22 @@ def test_a_simulated_data_set_kept_for_evaluation_is_refused(tmp_path: Path) -> 
         require_trainable(tmp_path)
     (tmp_path / "simulation.json").write_text(json.dumps({"order": {"seed": 3}}))
     require_trainable(tmp_path)
+
+
+def test_the_scans_of_the_score_and_of_the_sample_are_refused(tmp_path: Path) -> None:
+    inner = held_out.make(tmp_path / "set", [])
+    for folder in (inner, tmp_path):
+        with pytest.raises(InputError, match=str(held_out.SEED)):
+            require_trainable(folder)
+    with pytest.raises(InputError, match="for evaluation"):
+        require_trainable(SAMPLE.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"order": {"seed": "x"}}', "[1]"])
+def test_a_card_that_says_no_seed_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "simulation.json").write_text(text)
+    with pytest.raises(InputError, match=r"simulation\.json: found"):
+        require_trainable(tmp_path)
 
 
 def test_a_data_set_in_the_challenges_layout_becomes_clips_by_subject(

@@ -301,6 +301,25 @@ class TestData:
         progress = read_progress(tmp_path / "tuned" / "checkpoint.safetensors")
         assert (progress.step, progress.origin) == (1, "first (2 steps)")
 
+    def test_a_run_with_another_start_is_not_gone_on_with(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "first", 1) == 0
+        first = tmp_path / "first" / "checkpoint.safetensors"
+        assert run(clips, tmp_path / "run", 1) == 0
+        assert run(clips, tmp_path / "run", 2, "--from", str(first)) == 2
+        assert "found a run with from none, expected first (1 steps)" in caplog.text
+        assert run(clips, tmp_path / "tuned", 1, "--from", str(first)) == 0
+        assert run(clips, tmp_path / "tuned", 2, "--from", str(first)) == 0
+
+    def test_a_run_that_was_complete_has_not_seen_what_it_is_given_then(
+        self, clips: Path, tmp_path: Path
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1) == 0
+        more = write_clips(tmp_path / "more", 2)
+        assert run(clips, tmp_path / "run", 1, "--data", str(clips), str(more)) == 0
+        assert read_progress(tmp_path / "run" / "checkpoint.safetensors").data == ["clips"]
+
     def test_weights_that_are_not_there_are_named_before_anything_is_written(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
