@@ -61,7 +61,9 @@ def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
 
     Raises OutputError if it cannot be written.
     """
-    write_json(folder / CARD, {"order": {"seed": SEED}})  # by which training knows not to use it
+    card = folder / CARD  # by which training knows not to use the set
+    if not card.exists():
+        write_json(card, {"order": {"seed": SEED}})
     if (folder / KEYS_FILE).exists():
         return folder
     work = [folder] * len(scans), scans
