@@ -35,7 +35,7 @@ def export(run: Path, folder: Path | None = None, unseen: Path | None = None) ->
 
     unseen: clips to set the pose network's uncertainty by.
     Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written,
-    InputError for clips too short to be unseen, or of a model without uncertainty.
+    InputError for clips too short to set it by, or of a model without uncertainty.
     """
     path = run / FILE
     progress, weights = read_progress(path), read_average(path)
@@ -55,14 +55,16 @@ def export(run: Path, folder: Path | None = None, unseen: Path | None = None) ->
 
 def calibration_clips(folder: Path) -> list[Prepared]:
     """Clips of a folder; InputError for one that is too short for the longest interval."""
-    found = {path: read_training_clip(path) for path in Source("", folder).kept(Fold())}
-    for path, clip in found.items():
+    clips = []
+    for path in Source("", folder).kept(Fold()):
+        clip = read_training_clip(path)
         if len(clip.frames) <= max(pose_net.INTERVALS):
             raise InputError(
                 f"{path}: found {len(clip.frames)} frames, expected more than "
                 f"{max(pose_net.INTERVALS)} to set the uncertainty by; make longer clips (--length)"
             )
-    return [prepare(clip) for clip in found.values()]
+        clips.append(prepare(clip))
+    return clips
 
 
 def record(progress: Progress) -> str:
