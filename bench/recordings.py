@@ -14,8 +14,8 @@ from bench import held_out
 from bench.measured import CPU, truth_of
 from bench.pairs import Pairs
 from model.learned import Learned
-from model.persistence import without_persistence
-from training.grabber import recorded
+from model.screen import without_screen
+from training.grabber import blended, filtered, hazy, recorded
 from training.measure import Motions, summary
 from tusrec.scans import ScanSource
 
@@ -45,6 +45,11 @@ def means_of_three(frames: Frames) -> Frames:
     return np.asarray(np.rint(np.mean([before, frames, after], axis=0)), np.uint8)
 
 
+def with_clutter(level: float) -> Recorder:
+    """With the same clutter in all frames; see `training.grabber.hazy`."""
+    return lambda frames: hazy(frames, level, np.random.default_rng(0))
+
+
 def with_clock(frames: Frames) -> Frames:
     """A block of digits over black that change five times a second or so."""
     shown, rng = frames.copy(), np.random.default_rng(0)
@@ -67,6 +72,12 @@ RECORDINGS: dict[str, Recorder] = {
     "with a gamma of 0.6": through(lambda grey: grey**0.6),
     "with a gamma of 1.6": through(lambda grey: grey**1.6),
     "with a clock beside the picture": with_clock,
+    "with clutter of 10 grey levels": with_clutter(10),
+    "with clutter of 25 grey levels": with_clutter(25),
+    "through a speckle filter": lambda frames: filtered(frames, 5),
+    "as mixtures of three, in shares that change": lambda frames: blended(
+        frames, np.random.default_rng(0)
+    ),
 }
 
 
@@ -84,7 +95,7 @@ def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, 
     """Pairs by interval of one scan's first frames, recorded another way."""
     with source.open() as scan:
         true = truth_of(scan).motion.T_first_from_frame[: FRAMES - 1]
-        frames = without_persistence(shown(np.asarray(scan.frames[0:FRAMES])))
+        frames = without_screen(shown(np.asarray(scan.frames[0:FRAMES])))
         canvas, seen = estimator.pairs(frames, scan.calibration.spacing, CPU)
     return Pairs(true, canvas, canvas.centre_mm).measured(seen)
 

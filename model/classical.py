@@ -19,8 +19,8 @@ from model.decorrelation import Planes
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
-from model.persistence import without_persistence
 from model.repeats import bridged, fresh_frames, telling_pairs
+from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
 from tusrec import poses
@@ -95,7 +95,7 @@ class Classical:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
-        sent = without_persistence(frames)
+        sent = without_screen(frames)
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
         speckle = _sample_speckle(sent, mask, grid)

@@ -22,9 +22,9 @@ from model.cells import FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
-from model.persistence import without_persistence
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
 from model.repeats import telling_pairs
+from model.screen import without_screen
 from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
 from model.weights import load_into, load_weights
@@ -79,7 +79,7 @@ class Learned:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
-        canvas, pairs = self.pairs(without_persistence(frames), calibration.spacing, device)
+        canvas, pairs = self.pairs(without_screen(frames), calibration.spacing, device)
         xi, covariance = fused(pairs, canvas, steps)
         stretch = self._network.step_stretch.double().cpu().numpy()
         covariance *= np.outer(stretch, stretch)

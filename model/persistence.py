@@ -40,11 +40,6 @@ DOUBT, BELIEF = 3.0, 2.0  # mean squared asymmetry over its variance: too much, 
 LEAST_SHARE = 0.05
 
 
-def without_persistence(frames: Frames) -> Frames:
-    """The frames as they were before the scanner mixed them, where time tells that it did."""
-    return unmixed(frames, find_undoing(frames))
-
-
 def unmixed(frames: Frames, weights: Array) -> Frames:
     """As `Unmixed`; the frames themselves if there are no weights."""
     return Unmixed(frames, weights) if weights.size else frames

@@ -1,11 +1,12 @@
 """Clips, short runs of successive frames with their poses, as files that training reads.
 
 A clip is one safetensors file: `frames` (N, H, W) uint8, `T_first_from_frame` (N, 4, 4) float64
-image mm, the first I, `spacing` (2,) float64 mm a pixel and, if its frames are known to be mixed
-with those before them, `undoing` (K,) float64; its seed stands in the metadata.
+image mm, the first I, `spacing` (2,) float64 mm a pixel and, if the scanner's screen is known to
+have added to its frames, `clutter` (H, W) int8 and `undoing` (K,) float64 of `model.screen.Screen`;
+its seed stands in the metadata.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from model.screen import Screen
 from sim.stream import require_training_seed
 from tusrec.errors import InputError
 from tusrec.files import write_bytes
+
+SCREEN = [part.name for part in fields(Screen)]
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,14 @@ class Clip:
 
     frames: (N, H, W) uint8. T_first_from_frame: (N, 4, 4) float64, image mm. spacing: (x, y) mm a
     pixel. seed: (of the set, number of the clip), or (-1, -1) for a clip of a real scan.
-    undoing: (K,) weights of `model.persistence.Unmixed` that undo the whole scan's persistence,
-    which a clip is too short to show; (0,) for none.
+    screen: what the whole scan was shown on, which a clip is too short to tell.
     """
 
     frames: NDArray[np.uint8]
     T_first_from_frame: NDArray[np.float64]
     spacing: tuple[float, float]
     seed: tuple[int, int]
-    undoing: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    screen: Screen = field(default_factory=Screen)
 
 
 def write_clip(clip: Clip, path: Path) -> None:
@@ -43,8 +46,7 @@ def write_clip(clip: Clip, path: Path) -> None:
         "T_first_from_frame": np.ascontiguousarray(clip.T_first_from_frame),
         "spacing": np.array(clip.spacing, np.float64),
     }
-    if clip.undoing.size:
-        tensors["undoing"] = clip.undoing
+    tensors |= {name: part for name, part in vars(clip.screen).items() if part.size}
     write_bytes(path, save(tensors, {"seed": f"{clip.seed[0]} {clip.seed[1]}"}), "the clip")
 
 
@@ -52,22 +54,32 @@ def read_clip(path: Path) -> Clip:
     """Read a clip. Raises InputError for a file that is missing, broken, or no clip."""
     try:
         with safe_open(path, "numpy") as file:
-            seed = tuple(int(part) for part in file.metadata()["seed"].split())
+            of_set, number = map(int, file.metadata()["seed"].split())
             frames = file.get_tensor("frames")
             T = file.get_tensor("T_first_from_frame")
             spacing, names = file.get_tensor("spacing"), file.keys()
-            undoing = file.get_tensor("undoing") if "undoing" in names else np.empty(0)
+            added = {name: file.get_tensor(name) for name in SCREEN if name in names}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
         ) from error
+    clip = Clip(
+        frames, T, (float(spacing[0]), float(spacing[1])), (of_set, number), Screen(**added)
+    )
+    _require_sound(clip, path)
+    return clip
+
+
+def _require_sound(clip: Clip, path: Path) -> None:
+    frames, T, screen = clip.frames, clip.T_first_from_frame, clip.screen
     sound = frames.dtype == np.uint8 and frames.ndim == 3 and T.shape == (len(frames), 4, 4)
-    if not sound or undoing.ndim != 1:
+    fits = screen.clutter.dtype == np.int8 and screen.clutter.shape in ((0, 0), frames.shape[1:])
+    if not sound or not fits or screen.undoing.ndim != 1:
         raise InputError(
-            f"{path}: found frames {frames.dtype} {frames.shape}, poses {T.shape} and undoing "
-            f"{undoing.shape}, expected uint8 (N, H, W), (N, 4, 4) and (K,); make it anew"
+            f"{path}: found frames {frames.dtype} {frames.shape}, poses {T.shape}, clutter "
+            f"{screen.clutter.dtype} {screen.clutter.shape} and undoing {screen.undoing.shape}, "
+            "expected uint8 (N, H, W), (N, 4, 4), int8 (H, W) and (K,); make it anew"
         )
-    return Clip(frames, T, (float(spacing[0]), float(spacing[1])), (seed[0], seed[1]), undoing)
 
 
 def read_training_clip(path: Path) -> Clip:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import block_shifts, cell_shifts
-from model.persistence import unmixed
 from model.pose_net import PoseNet, Seen
 from training.clips import Clip
 from training.learner import draw_frames
@@ -87,8 +86,8 @@ class PoseLearner:
 
 
 def prepare(clip: Clip) -> Prepared:
-    """A clip's frames, persistence undone, on the canvas, and poses about the canvas's centre."""
-    frames = unmixed(clip.frames, clip.undoing)[0 : len(clip.frames)]
+    """A clip's frames, less what the screen added, and poses about the centre of their canvas."""
+    frames = clip.screen.taken_out(clip.frames)[0 : len(clip.frames)]
     moving = block_matching.moving_mask(frames)
     canvas = Canvas.of(frames, moving, clip.spacing)
     mask = torch.from_numpy(moving.astype(np.float32))

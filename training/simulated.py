@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.persistence import averaged
+from model.screen import Screen
 from sim.console import draw_console
 from sim.imaging import Beamformer, ImageGrid, LineGrid
 from sim.motion import SWEEPS, WHOLE_FRAMES
@@ -78,8 +79,8 @@ def usual_clip(
     if by_grabber:
         frames = grabbed(frames, rng)
     share = recipe.console.persistence
-    undoing = averaged(share) if share else np.empty(0)
-    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, undoing)
+    screen = Screen(undoing=averaged(share)) if share else Screen()
+    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, screen)
 
 
 def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple[Recipe, ImageGrid]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from model.persistence import find_undoing
+from model.screen import Screen
 from sim.dataset import CARD
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
@@ -33,12 +33,12 @@ log = logging.getLogger("training.tracked")
 def cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
     """Clips of `length` frames, or as many as there are, from some on.
 
-    They remember the persistence that the whole scan shows. Raises InputError for a scan without
+    They remember the screen that the whole scan was shown on. Raises InputError for a scan without
     tracked poses.
     """
-    undoing = find_undoing(scan.frames)
+    screen = Screen.of(scan.frames)
     for first in firsts:
-        yield replace(excerpt(scan, first, length), undoing=undoing)
+        yield replace(excerpt(scan, first, length), screen=screen)
 
 
 def excerpt(scan: Scan, first: int, length: int) -> Clip:

@@ -44,14 +44,12 @@ def test_pairs_do_not_depend_on_how_many_frames_are_read_at_a_time(
         np.testing.assert_allclose(scale, expected[interval][1], rtol=1e-4)
 
 
-def test_motion_is_measured_in_frames_without_their_persistence(
+def test_motion_is_measured_in_frames_without_what_the_screen_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown, sent = frames(), frames()[::-1].copy()
     expected = estimator().estimate(sent, CALIBRATION, CPU)
-    monkeypatch.setattr(
-        learned, "without_persistence", lambda seen: sent if seen is shown else seen
-    )
+    monkeypatch.setattr(learned, "without_screen", lambda seen: sent if seen is shown else seen)
     found = estimator().estimate(shown, CALIBRATION, CPU)
     np.testing.assert_array_equal(found.T_previous_from_frame, expected.T_previous_from_frame)
 

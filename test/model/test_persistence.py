@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model import persistence
-from model.persistence import LENGTH, REACH, Unmixed, without_persistence
+from model.persistence import LENGTH, REACH, Unmixed, find_undoing, unmixed
+from tusrec.frames import Frames
 
 ROWS, COLUMNS, COUNT = 100, 124, 96
 Array = NDArray[np.float64]
@@ -38,6 +39,10 @@ def lingering(frames: Array, share: float) -> Array:
 def averaged(frames: Array, share: float) -> Array:
     """Each frame mixed with `share` of the one before it."""
     return (1 - share) * frames + share * np.concatenate([frames[:1], frames[:-1]])
+
+
+def without_persistence(frames: Frames) -> Frames:
+    return unmixed(frames, find_undoing(frames))
 
 
 def as_shown(frames: Array) -> NDArray[np.uint8]:

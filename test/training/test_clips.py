@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from synthetic import moving_clip, write_clips
 
 from model.persistence import lingering
+from model.screen import Screen
 from training.clips import Clip, read_clip, read_training_clip, write_clip
 from training.mixture import Mixture
 from tusrec.errors import InputError, OutputError
@@ -35,14 +36,28 @@ def test_a_clip_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_clip_remembers_how_its_persistence_is_undone(tmp_path: Path) -> None:
+def test_a_clip_remembers_the_screen_that_its_scan_was_shown_on(tmp_path: Path) -> None:
+    path, clip = tmp_path / "clip.safetensors", moving_clip()
+    write_clip(clip, path)
+    assert read_clip(path).screen.undoing.size == read_clip(path).screen.clutter.size == 0
+    clutter = np.full(clip.frames.shape[1:], -3, np.int8)
+    write_clip(replace(clip, screen=Screen(clutter, lingering(0.3))), path)
+    np.testing.assert_array_equal(read_clip(path).screen.undoing, lingering(0.3))
+    np.testing.assert_array_equal(read_clip(path).screen.clutter, clutter)
+
+
+@pytest.mark.parametrize(
+    ("screen", "named"),
+    [
+        (Screen(undoing=np.ones((2, 2))), r"undoing \(2, 2\)"),
+        (Screen(np.ones((2, 3), np.int8)), r"clutter int8 \(2, 3\)"),
+        (Screen(np.ones((480, 640), np.float32)), r"clutter float32"),
+    ],
+)
+def test_a_screen_that_is_none_is_named(screen: Screen, named: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.safetensors"
-    write_clip(moving_clip(), path)
-    assert read_clip(path).undoing.size == 0
-    write_clip(replace(moving_clip(), undoing=lingering(0.3)), path)
-    np.testing.assert_array_equal(read_clip(path).undoing, lingering(0.3))
-    write_clip(replace(moving_clip(), undoing=np.ones((2, 2))), path)
-    with pytest.raises(InputError, match=r"undoing \(2, 2\)"):
+    write_clip(replace(moving_clip(), screen=screen), path)
+    with pytest.raises(InputError, match=named):
         read_clip(path)
 
 

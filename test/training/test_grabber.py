@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.grabber import grabbed, recorded
+from training.grabber import blended, filtered, grabbed, hazy, recorded
 
 
 def rng() -> np.random.Generator:
@@ -49,3 +49,43 @@ def test_grabbers_differ_and_some_change_nothing() -> None:
     shown = [grabbed(speckle(), np.random.default_rng(seed)) for seed in range(30)]
     unchanged = sum(np.array_equal(frames, speckle()) for frames in shown)
     assert 3 <= unchanged <= 15
+
+
+def test_clutter_is_the_same_in_every_frame_and_leaves_black_black() -> None:
+    seen = speckle(frames=40)
+    shown = hazy(seen, 12.0, rng())
+    assert (shown[:, :, :10] == 0).all()
+    added = shown[:, :, 10:].astype(float) - seen[:, :, 10:]
+    assert (added >= -1).all()
+    halves = added[:20].mean(axis=0), added[20:].mean(axis=0)
+    assert np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1] > 0.8
+    assert added[:, :10].mean() > 2 * added[:, -10:].mean()  # near the face most
+
+
+def test_no_clutter_changes_nothing() -> None:
+    frames = np.full((2, 60, 80), 100, np.uint8)
+    assert np.abs(hazy(frames, 0.0, rng()).astype(int) - frames).max() == 0
+
+
+def test_a_filter_smooths_speckle_and_keeps_what_stands_out() -> None:
+    seen = speckle()
+    seen[:, 20:40, 40:60] = np.where(np.indices((20, 20)).sum(axis=0) > 19, 255, 0)
+    shown = filtered(seen, 5).astype(float)
+    assert shown[:, :, 62:].std() < 0.7 * seen[:, :, 62:].std()
+    assert (shown[:, 20:40, 40:60] > 230).mean() > 0.3
+    assert np.abs(shown[:, 22:24, 55:58].mean() - seen[:, 22:24, 55:58].mean()) < 25
+
+
+def test_blended_frames_lie_between_those_about_them() -> None:
+    steady = np.broadcast_to(np.arange(0, 250, 25, dtype=np.uint8)[:, None, None], (10, 6, 8))
+    shown = blended(steady, rng()).astype(float)
+    mixed = (shown - steady)[1:-1, 0, 0]
+    assert len(set(mixed)) > 4  # each frame has shares of its own
+    assert (np.abs(shown - steady) <= 25).all()
+    assert np.abs(shown - steady).mean() > 3
+
+
+def test_a_black_scan_stays_black() -> None:
+    black = np.zeros((3, 40, 40), np.uint8)
+    for shown in (hazy(black, 9.0, rng()), filtered(black, 5), blended(black, rng())):
+        assert not shown.any()

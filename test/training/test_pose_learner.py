@@ -12,6 +12,7 @@ from synthetic import SPACING, moving_clip
 from model.cells import CELLS, block_shifts, cell_shifts
 from model.persistence import averaged
 from model.pose_net import DESCRIPTION, STEP, WIDTH, PoseNet, Seen
+from model.screen import Screen
 from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
     FLIP,
@@ -63,7 +64,7 @@ def test_persistence_is_undone_before_a_clip_comes_to_the_canvas() -> None:
     mixed = (1 - share) * sent + share * np.concatenate([sent[:1], sent[:-1]])
     shown = replace(clip, frames=np.rint(mixed).astype(np.uint8))
     whole = prepare(clip).levels.float()
-    freed = prepare(replace(shown, undoing=averaged(share))).levels.float()
+    freed = prepare(replace(shown, screen=Screen(undoing=averaged(share)))).levels.float()
     assert (freed - whole).abs().mean() < 0.2 * (prepare(shown).levels.float() - whole).abs().mean()
 
 

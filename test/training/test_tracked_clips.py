@@ -10,6 +10,7 @@ from synthetic import moving_clip
 
 from bench import held_out
 from model.persistence import lingering
+from model.screen import Screen
 from training import tracked
 from training.clips import Clip, read_training_clip
 from training.tracked import cut, require_trainable, starts, write_tracked_clips
@@ -42,19 +43,19 @@ def test_motion_is_found_whatever_the_calibration_and_the_camera() -> None:
     np.testing.assert_array_equal(clip.frames, moving_clip().frames)
 
 
-def test_clips_remember_the_persistence_that_the_whole_scan_shows(
+def test_clips_remember_the_screen_that_the_whole_scan_was_shown_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[int] = []
 
-    def find(frames: np.ndarray) -> np.ndarray:
+    def find(frames: np.ndarray) -> Screen:
         seen.append(len(frames))
-        return lingering(0.3)
+        return Screen(undoing=lingering(0.3))
 
-    monkeypatch.setattr(tracked, "find_undoing", find)
+    monkeypatch.setattr(Screen, "of", find)
     clips = clips_of(scan_of(20), 8)
     assert seen == [20]
-    assert all((clip.undoing == lingering(0.3)).all() for clip in clips)
+    assert all((clip.screen.undoing == lingering(0.3)).all() for clip in clips)
 
 
 def test_every_step_of_a_scan_is_in_exactly_one_clip() -> None:

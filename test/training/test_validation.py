@@ -13,8 +13,8 @@ from model.baseline import Baseline, build_network
 from model.interface import LocalMotions
 from model.learned import Learned
 from model.pose_net import PoseNet
+from model.screen import Screen
 from pipeline.evaluation import evaluate_scan
-from training import tracked
 from training.clips import Clip
 from training.folds import Fold
 from training.sources import find_source
@@ -97,13 +97,13 @@ def test_lines_and_report_tell_errors_and_scores_beside_identity(sample: HeldOut
     assert "knowing, better mirror" in report(sample, entries)
 
 
-def test_a_scan_that_is_held_out_is_prepared_without_the_persistence_that_it_shows(
+def test_a_scan_that_is_held_out_is_prepared_without_what_its_screen_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    undoing = np.array([1.5, -0.5])
-    monkeypatch.setattr(tracked, "find_undoing", lambda _: undoing)
+    screen = Screen(undoing=np.array([1.5, -0.5]))
+    monkeypatch.setattr(Screen, "of", lambda _: screen)
     (held,) = held_out_sets([], [SAMPLE], Fold(), Amount(1, 20), Learner())
-    np.testing.assert_array_equal(held.scans[0].clip.undoing, undoing)
+    assert held.scans[0].clip.screen is screen
 
 
 def test_an_excerpt_has_its_own_landmarks_alone(sample: HeldOutSet) -> None:
