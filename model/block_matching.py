@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 
 FINEST_PIXEL_MM = 0.15  # half the axial speckle size of a 7 MHz pulse: nothing finer is needed
 COARSEST_SIDE = 1024  # frames of more working pixels than this a side are coarsened to it
@@ -75,7 +75,7 @@ def moving_mask(frames: Frames, samples: int = 16) -> NDArray[np.bool_]:
     count = frames.shape[0]
     if count < 8:
         return np.ones(frames.shape[1:], bool)
-    picks = np.linspace(0, count - 1, min(samples, count)).round().astype(int)
+    picks = evenly_spread(count, samples)
     low = high = frames[picks[0] : picks[0] + 1][0]
     for pick in picks[1:]:
         frame = frames[pick : pick + 1][0]

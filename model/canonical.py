@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from model import block_matching
 from model.block_matching import Grid
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 
 SIDE = 320  # pixels of the square canvas
 CELL = 1.1  # pixels of the canvas to one half-width of the speckle's correlation, at most
@@ -176,6 +176,5 @@ def _half_width(image: Tensor, valid: Tensor, dim: int) -> float:
 
 
 def _sample(frames: Frames) -> NDArray[np.uint8]:
-    count = frames.shape[0]
-    picks = np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int)
+    picks = evenly_spread(frames.shape[0], SAMPLES)
     return np.concatenate([frames[pick : pick + 1] for pick in picks])

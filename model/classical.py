@@ -25,7 +25,7 @@ from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
 from tusrec import poses
 from tusrec.calibration import Calibration
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 
 Array = NDArray[np.float64]
 
@@ -150,8 +150,7 @@ def _about_origin(T: Array, shape: tuple[int, ...], calibration: Calibration) ->
 
 
 def _sample_speckle(frames: Frames, mask: torch.Tensor, grid: Grid) -> Speckle:
-    count = frames.shape[0]
-    picks = np.linspace(0, count - 1, min(SPECKLE_SAMPLES, count)).round().astype(int).tolist()
+    picks = evenly_spread(frames.shape[0], SPECKLE_SAMPLES)
     samples = [_patches(frames[pick : pick + 1], mask, grid) for pick in picks]
     return measure_speckle(samples, picks, grid)
 

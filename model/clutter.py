@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 
 Float32 = NDArray[np.float32]
 
@@ -95,7 +95,7 @@ class _Common:
     @classmethod
     def of(cls, quarters: Float32, frames: Frames) -> Self:
         """quarters: (QUARTERS, H, W), mean texture of each. frames: of the whole scan."""
-        picks = np.linspace(0, frames.shape[0] - 2, PAIRS).round().astype(int)
+        picks = evenly_spread(frames.shape[0] - 1, PAIRS)
         pairs = np.array([_texture(frames[pick : pick + 2]) for pick in picks])
         shared = [_in_tiles(a * b) for a, b in combinations(quarters, 2)]
         return cls(
@@ -134,7 +134,7 @@ def _likeness(textures: Float32) -> float:
 
 def _quarters(frames: Frames) -> Float32:
     """Mean pictures (QUARTERS, H, W) of some frames of each quarter of a scan."""
-    picks = np.linspace(0, frames.shape[0] - 1, SAMPLES).round().astype(int)
+    picks = evenly_spread(frames.shape[0], SAMPLES)
     means = [
         np.mean([frames[pick : pick + 1][0] for pick in some], axis=0, dtype=np.float32)
         for some in np.array_split(picks, QUARTERS)

@@ -1,5 +1,6 @@
 """Several processes that train one network: who they are, and what they must agree on."""
 
+import importlib
 import os
 from datetime import timedelta
 
@@ -28,6 +29,9 @@ def join(device: torch.device) -> None:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # DistributedDataParallel imports it. Were the group there by then, defaults of its functions
+    # would keep it and its threads to the end, which now and then abort a process that is done.
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     distributed.barrier()

@@ -30,6 +30,7 @@ from tusrec import poses
 from tusrec.calibration import from_spacing
 from tusrec.comparison import Truth, better_mirror, compare
 from tusrec.errors import InputError
+from tusrec.frames import evenly_spread
 from tusrec.layouts import find_scans
 from tusrec.metrics import Geometry, Motion, identity
 from tusrec.scans import TRACKED, ScanSource
@@ -139,8 +140,7 @@ def _spread(found: Sequence[T], count: int, name: str) -> list[T]:
     """At most `count` of what was found, from its first to its last."""
     if not found:
         raise InputError(f"{name}: found no scan that is held out; choose another --fold")
-    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    return [found[number] for number in chosen]
+    return [found[number] for number in evenly_spread(len(found), count)]
 
 
 def estimator_of(network: nn.Module) -> Estimator:

@@ -23,6 +23,12 @@ class Frames(Protocol):
         ...
 
 
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Numbers of at most `most` of `count` frames, or of any things, from the first to the last."""
+    spread = np.linspace(0, count - 1, min(most, count)).round()
+    return [int(number) for number in spread]
+
+
 def in_memory_if_it_fits(frames: Frames) -> Frames:
     """The frames as one array where memory allows, else as they are."""
     if np.prod(frames.shape) > IN_MEMORY_SHARE * memory.available_bytes():

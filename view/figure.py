@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tusrec.comparison import FREEDOMS, freedoms, image_centre
 from tusrec.errors import InputError
 from tusrec.files import atomic_path
+from tusrec.frames import evenly_spread
 from tusrec.metrics import Geometry, Motion
 from tusrec.results import Result
 from tusrec.scans import Scan
@@ -66,7 +67,7 @@ def _draw_outlines(axes: "Axes", scan: Scan, motion: Motion, name: str) -> None:
         @ np.column_stack([corners, 0 * corners[:, :1], corners[:, :1] ** 0]).T
     )
     frames = with_first(motion.T_first_from_frame)
-    chosen = np.linspace(0, len(frames) - 1, min(OUTLINES, len(frames))).round().astype(int)
+    chosen = evenly_spread(len(frames), OUTLINES)
     for place, T in enumerate(frames[chosen]):
         x, y, z, _ = T @ points
         shade = 0.25 + 0.75 * place / max(len(chosen) - 1, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 from view.images import write_by_itk
 
 MOST_WIDE = 320  # pixels of a small picture
@@ -31,8 +31,7 @@ def contact_sheets(frames: Frames, most: int, budget: int, folder: Path) -> Shee
 
     `folder` takes a temporary file, for ITK writes no JPEG into memory.
     """
-    count = frames.shape[0]
-    indices = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    indices = evenly_spread(frames.shape[0], most)
     pictures = [_small(frames[i : i + 1][0]) for i in indices]
     height, width = pictures[0].shape
     jpegs = _sheets(pictures, folder)

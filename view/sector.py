@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tusrec.errors import InputError
-from tusrec.frames import Frames
+from tusrec.frames import Frames, evenly_spread
 
 LOOKED_AT = 64  # frames, evenly spread, tell which pixels ever light up
 DARK = 2  # grey values up to this are black, with the ringing of lossy video
@@ -72,8 +72,7 @@ def ever_lit(frames: Frames) -> NDArray[np.bool_]:
 
     A whole mask for a scan that is black throughout.
     """
-    count = frames.shape[0]
-    looked_at = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int))
+    looked_at = evenly_spread(frames.shape[0], LOOKED_AT)
     brightest = np.max([frames[i : i + 1][0] for i in looked_at], axis=0)
     lit = ndimage.binary_opening(brightest > DARK, iterations=2)
     regions, found = ndimage.label(lit)

@@ -356,6 +356,13 @@ class TestTwoProcesses:
         )
         assert any(not torch.equal(alone[name], value) for name, value in together.items())
 
+    def test_they_have_no_thread_left_that_the_end_of_the_process_would_find_at_work(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        assert start(TOGETHER, "--steps", "1").wait(timeout=PATIENCE) == 0
+        for rank in "01":
+            assert "gloo" not in (tmp_path / "run" / f"threads_{rank}").read_text()
+
     def test_a_request_to_one_ends_both_and_clocks_that_differ_do_not_part_them(
         self, tmp_path: Path, start: Start
     ) -> None:

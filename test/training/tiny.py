@@ -2,8 +2,8 @@
 
 python test/training/tiny.py ARGUMENTS OF train.py
 
-Each process leaves its own weights in --output. The second one's clock runs a thousand times too
-fast, as clocks of machines may differ.
+Each process leaves its own weights, and the names of the threads that it ends with, in --output.
+The second one's clock runs a thousand times too fast, as clocks of machines may differ.
 """
 
 import os
@@ -80,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     (output / f"pid_{rank}").write_text(str(os.getpid()))
     code = train.main(arguments)
+    threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    (output / f"threads_{rank}").write_text("".join(threads))
     weights = {name: p.detach() for name, p in states[0].network.named_parameters()}
     save_file(weights, output / f"rank_{rank}")
     return code

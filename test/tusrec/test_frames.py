@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tusrec import memory
-from tusrec.frames import in_memory_if_it_fits
+from tusrec.frames import evenly_spread, in_memory_if_it_fits
 from tusrec.hdf5 import Hdf5Frames
 
 
@@ -21,3 +21,10 @@ def test_frames_are_read_in_one_piece_only_where_memory_allows(
         np.testing.assert_array_equal(whole, pixels)
         monkeypatch.setattr(memory, "available_bytes", lambda: 2 * pixels.nbytes)
         assert in_memory_if_it_fits(lazy) is lazy
+
+
+def test_what_is_evenly_spread_has_both_ends_and_nothing_twice() -> None:
+    assert evenly_spread(9, 3) == [0, 4, 8]
+    assert evenly_spread(3, 9) == [0, 1, 2]
+    assert evenly_spread(9, 1) == [0]
+    assert evenly_spread(0, 3) == []
