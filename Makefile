@@ -11,7 +11,7 @@ SOURCES := predict.py predict_ddfs.py evaluate.py reconstruct.py simulate.py tra
 # Two torch processes that spin on the same cores run ten times slower than they need.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint bench score train finetune convert-baseline clean \
+.PHONY: demo test lint bench score train rivals finetune convert-baseline clean \
 	image judge faults submission sbom licences lock image-lint
 
 demo: $(READY)  ## predict the sample scan, print its errors and scores, write its report and volume
@@ -38,9 +38,11 @@ bench: $(READY)  ## time and memory as ratios within one run; the simulator agai
 	$(PY) -m bench.speckle_floor
 	$(PY) -m bench.recordings
 
+SCORE ?= out/score.json
+
 score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOINT=FILE] [BASELINE=FILE]
-	mkdir -p out
-	$(PY) -m bench.score --json out/score.json $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
+	mkdir -p $(dir $(SCORE))
+	$(PY) -m bench.score --json $(SCORE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) \
 		$(if $(BASELINE),--baseline-checkpoint $(BASELINE))
 	$(PY) -m bench.persistence
 
@@ -73,6 +75,23 @@ train: $(READY)  ## as the shipped weights were made: simulate clips, train; the
 	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
 		--first 100000 --count 15
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
+
+RIVALS_EACH ?= 400
+RIVALS_MINUTES ?= 60
+
+rivals: $(READY)  ## tusrec against the organisers' network, both from the start, same clips and minutes
+	trap 'kill $$sweeps' INT TERM; \
+	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
+		--count $(RIVALS_EACH) & sweeps=$$!; \
+	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
+		--count $(RIVALS_EACH) && wait $$sweeps
+	export OMP_NUM_THREADS=1; trap 'kill $$baseline' INT TERM; \
+	$(PY) train.py --model baseline --data $(CLIPS)/rotation $(CLIPS)/sweeps \
+		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/baseline & baseline=$$!; \
+	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/sweeps \
+		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/tusrec && wait $$baseline
+	$(MAKE) score CHECKPOINT=out/rivals/tusrec/checkpoint.safetensors \
+		BASELINE=out/rivals/baseline/checkpoint.safetensors SCORE=out/rivals/score.json
 
 finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]
 	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]' >&2; exit 2; }

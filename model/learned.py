@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model import block_matching
+from model.agreement import in_agreement
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import FREEDOMS, block_shifts
 from model.device import Batches, fast_precision
@@ -121,7 +122,7 @@ class Learned:
             motion, scale = np.concatenate([part.pairs[k] for part in parts], axis=1)
             scale[~telling_pairs(fresh, k)] = np.inf
             pairs[k] = motion * canvas.units(), scale * canvas.units()
-        return pairs
+        return in_agreement(pairs, canvas)
 
     def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator["_Part"]:
         """What is found in each part of a scan."""

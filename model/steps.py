@@ -32,10 +32,10 @@ LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
 
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6)."""
-    in_plane = bridged({k: _part(pair, IN_PLANE) for k, pair in pairs.items()})
+    in_plane = _in_plane(pairs)
     across = bridged({k: _part(pair, PLANE, PLANE_SIGNS) for k, pair in pairs.items()})
     planes = {k: Planes(*pair) for k, pair in across.items()}
-    in_plane, across, short = _believed(in_plane, planes, _moments(canvas))
+    in_plane, across, short = _believed(in_plane, planes, canvas)
     prior = [Prior(LOOSER * sd, sd) if short else Prior(sd) for sd in STEP_SD]
     parts = (
         fuse_intervals(with_shared_error(in_plane), steps, prior[0]),
@@ -50,16 +50,20 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     return xi, covariance
 
 
+def fall_short_by(pairs: Pairs, canvas: Canvas) -> float:
+    """By what factor motions over two frames exceed those between neighbours, in the picture."""
+    return shortfall(_in_plane(pairs), _in_mm(canvas))
+
+
 def _believed(
-    in_plane: Motions, planes: Mapping[int, Planes], moments: Array
+    in_plane: Motions, planes: Mapping[int, Planes], canvas: Canvas
 ) -> tuple[Motions, Motions, bool]:
     """Motions within the picture and, signed, across it, and whether neighbours fell short.
 
     If they did, they are hardly believed. Within the picture they are made as long as frames two
     apart say; across it the network, which has seen such screens, makes them longer itself.
     """
-    half = np.sqrt(np.trace(moments[1:, 1:]))
-    factor = shortfall(in_plane, np.array([half, 1.0, 1.0]))
+    factor, moments = shortfall(in_plane, _in_mm(canvas)), _moments(canvas)
     if factor < SHORT:
         return in_plane, choose_signs(planes, moments), False
     neighbours = planes[1].coefficients, planes[1].information
@@ -73,6 +77,15 @@ def moved_origin(shift: Array) -> Array:
     x, y, z = shift
     matrix[3:, :3] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]  # w x shift
     return matrix
+
+
+def _in_plane(pairs: Pairs) -> Motions:
+    return bridged({k: _part(pair, IN_PLANE) for k, pair in pairs.items()})
+
+
+def _in_mm(canvas: Canvas) -> Array:
+    """How far (3,) one unit of each motion within the picture moves it, typically."""
+    return np.array([np.sqrt(np.trace(_moments(canvas)[1:, 1:])), 1.0, 1.0])
 
 
 def _moments(canvas: Canvas) -> Array:
