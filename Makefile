@@ -49,6 +49,8 @@ score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOIN
 CLIPS ?= .cache/clips
 CLIPS_EACH ?= 5000
 MINUTES ?= 600
+# Long clips that set the uncertainty, and twice as many of rotation scans.
+UNSEEN_SWEEPS ?= 30
 # Processes that train. On a CPU one a core sees 1.6 times as many pairs as one on two cores.
 TRAINERS ?= 1
 TUNING_MINUTES ?= 240
@@ -56,13 +58,13 @@ FOLD ?= 0
 OUTPUT ?= out/finetune/fold$(FOLD)
 
 train: $(READY)  ## as the shipped weights were made: simulate clips, train; the same command goes on
-	trap 'kill $$rotation' INT TERM; \
+	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(CLIPS_EACH) & rotation=$$!; \
 	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 24 --count $(CLIPS_EACH) && \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(CLIPS_EACH) && wait $$rotation
-	trap 'kill $$rotation' INT TERM; \
+	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 4 --usual rotation --grabbed \
 		--length 32 --count $(CLIPS_EACH) & rotation=$$!; \
 	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 5 --usual sweeps --grabbed \
@@ -70,22 +72,23 @@ train: $(READY)  ## as the shipped weights were made: simulate clips, train; the
 	$(PY) $(if $(filter-out 1,$(TRAINERS)),-m torch.distributed.run --standalone --nproc-per-node $(TRAINERS)) train.py \
 		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps $(CLIPS)/grabbed --rate 2e-3 --keep 2000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
-	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 128 \
-		--first 100000 --count 30
-	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 128 \
-		--first 100000 --count 15
+	trap 'kill $$sweeps 2>/dev/null' EXIT INT TERM; \
+	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 400 \
+		--first 100000 --count $(UNSEEN_SWEEPS) & sweeps=$$!; \
+	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 400 \
+		--first 100000 --count $$((2 * $(UNSEEN_SWEEPS))) && wait $$sweeps
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 RIVALS_EACH ?= 400
-RIVALS_MINUTES ?= 60
+RIVALS_MINUTES ?= 40
 
 rivals: $(READY)  ## tusrec against the organisers' network, both from the start, same clips and minutes
-	trap 'kill $$sweeps' INT TERM; \
+	trap 'kill $$sweeps 2>/dev/null' EXIT INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(RIVALS_EACH) & sweeps=$$!; \
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(RIVALS_EACH) && wait $$sweeps
-	export OMP_NUM_THREADS=1; trap 'kill $$baseline' INT TERM; \
+	export OMP_NUM_THREADS=1; trap 'kill $$baseline 2>/dev/null' EXIT INT TERM; \
 	$(PY) train.py --model baseline --data $(CLIPS)/rotation $(CLIPS)/sweeps \
 		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/baseline & baseline=$$!; \
 	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/sweeps \
@@ -97,7 +100,7 @@ finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune 
 	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]' >&2; exit 2; }
 	$(PY) train.py --data $(DATA) --fold $(FOLD) --from weights/tusrec.safetensors \
 		--minutes $(TUNING_MINUTES) --cache out/clips --output $(OUTPUT)
-	$(PY) -m training.export $(OUTPUT) --weights $(OUTPUT)/weights
+	$(PY) -m training.export $(OUTPUT) --weights $(OUTPUT)/weights --calibrate $(DATA)
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }

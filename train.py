@@ -33,7 +33,7 @@ from training.folds import Fold
 from training.keeper import Keeper
 from training.learner import Learner
 from training.pose_learner import PoseLearner
-from training.sources import Source, find_source, mixture_of
+from training.sources import Source, find_source, mixture_of, name_of
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, TusrecError
 from tusrec.options import positive, whole_number
@@ -69,24 +69,24 @@ def train(options: argparse.Namespace) -> None:
     rank, count = processes.numbers()
     device = choose_device(options.device, processes.local_number())
     fold = fold_of(options)
-    sources = find_sources(options, (rank, count))
-    processes.join(device)  # by when all have cut their share of the data
-
     torch.manual_seed(options.seed)
     learner: Learner = LEARNERS[options.model](device)
     network = learner.network
-    state = begun_or_resumed(options, sources, network)
+    state = begun_or_resumed(options, network)
     progress = state.progress
+    hold(network, options.hold)
+    sources = find_sources(options, (rank, count))  # last, for it may take hours
+    processes.join(device)  # by when all have cut their share of the data
+
     workers = worker_count(options, device)
     mixture = mixture_of(sources, fold, learner.prepare, options.keep // max(workers, 1))
     drawn = batches.Batches(mixture, learner.clips_a_step, progress.seed, rank)
-    upcoming = batches.from_step(drawn, progress.step, workers)
     keeper = keeper_of(options, sources, learner, state) if rank == 0 else None
-    hold(network, options.hold)
     if count > 1:
         learner.network = DistributedDataParallel(network)
 
-    with requests_to_stop() as asked:
+    reading = batches.from_step(drawn, progress.step, workers)
+    with requests_to_stop() as asked, reading as upcoming:
         while goes_on(progress, options, bool(asked), device):
             started = time.monotonic()
             # What is random depends on seed, step and process alone: a resumed run goes on alike.
@@ -117,19 +117,18 @@ def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[So
     return [find_source(path, cache, share) for path in options.data]
 
 
-def begun_or_resumed(
-    options: argparse.Namespace, sources: Sequence[Source], network: nn.Module
-) -> State:
+def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     """The state of the run in --output, or of a new one, from --from if so.
 
     Raises InputError if the run there is of another model, fold or start, or if --from has been
     trained on what this run holds out.
     """
-    names = [source.name for source in sources]
+    names = [name_of(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
     if options.start:
-        weights, progress.origin = checkpoint.starting_weights(options.start, progress)
-        load_into(network, weights, str(options.start))
+        start = checkpoint.starting_weights(options.start, progress)
+        progress.origin, progress.before = start.origin, start.seen
+        load_into(network, start.weights, str(options.start))
     path = options.output / checkpoint.FILE
     if not path.exists():
         return checkpoint.begun(network, progress)
@@ -248,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         metavar="DIR",
         help="clips, or data sets "
-        "in the challenge's 2024 or 2025 layout; each has an equal share of every batch",
+        "in the challenge's 2024 or 2025 layout; each has an equal share of the batches",
     )
     add("--output", type=Path, required=True, metavar="DIR", help="checkpoint, log and curves")
     add("--from", type=Path, dest="start", metavar="FILE", help="weights or checkpoint to tune")

@@ -92,6 +92,12 @@ def fast_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def fast_arithmetic(device: torch.device, precision: torch.dtype | None = None) -> torch.autocast:
+    """Autocast to `precision`, or `fast_precision`; of no effect if that is float32."""
+    precision = precision or fast_precision(device)
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
 class Batches:
     """A batch size that halves for good when memory runs out."""
 

@@ -1,12 +1,13 @@
 """Weight files: safetensors, each listed with its sha256 in `weights/manifest.json`.
 
-The manifest is {"models": {name: {"file", "sha256", "size", "architecture", "training"}}}, `size`
-in bytes, `architecture` and `training` in words for the reader.
+The manifest is {"models": {name: {"file", "sha256", "size", "architecture", "training", "seen"}}},
+`size` in bytes, `architecture` and `training` in words for the reader, `seen` what folds go by.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -25,16 +26,21 @@ DEFAULT_MEND = "restore the file from the release that the manifest belongs to"
 
 @dataclass(frozen=True)
 class Entry:
-    """One model's line of the manifest."""
+    """One model's line of the manifest.
+
+    seen: names of the data it was trained on, and without the subjects of which fold if any.
+    """
 
     file: str
     sha256: str
     size: int
     architecture: str
     training: str
+    seen: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        texts = (self.file, self.sha256, self.architecture, self.training)
+        texts = [self.file, self.sha256, self.architecture, self.training]
+        texts += [*self.seen.keys(), *self.seen.values()]
         if not all(isinstance(text, str) for text in texts) or not isinstance(self.size, int):
             raise TypeError("a value of the wrong type")
         if Path(self.file).name != self.file:
@@ -61,6 +67,11 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         return safetensors.torch.load(content), models[name].sha256
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}); {mend}") from error
+
+
+def seen_by(name: str, folder: Path) -> dict[str, str]:
+    """Data that weights `name` of `folder` were trained on, and with which fold."""
+    return _read_manifest(folder / MANIFEST, DEFAULT_MEND)[name].seen
 
 
 def load_into(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
@@ -95,6 +106,8 @@ def write_weights(
     architecture: str,
     training: str,
     folder: Path | None = None,
+    *,
+    seen: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `folder`/NAME.safetensors and its line of the manifest, each atomically.
 
@@ -106,7 +119,7 @@ def write_weights(
     models = _read_manifest(manifest, DEFAULT_MEND) if manifest.exists() else {}
     content = safetensors.torch.save({key: w.detach().contiguous() for key, w in weights.items()})
     sha256 = hashlib.sha256(content).hexdigest()
-    models[name] = Entry(path.name, sha256, len(content), architecture, training)
+    models[name] = Entry(path.name, sha256, len(content), architecture, training, dict(seen or {}))
     listing = {"models": {key: asdict(models[key]) for key in sorted(models)}}
     write_bytes(path, content, "it")
     write_json(manifest, listing)

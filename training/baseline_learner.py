@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from model.baseline import FRAME_SHAPE, build_network
+from model.device import fast_arithmetic
 from training.clips import Clip
 from training.learner import draw_frames
 from tusrec import poses
@@ -49,7 +50,7 @@ class BaselineLearner:
                 motions.append(poses.inverse(T_first_from_a) @ T_first_from_b)
                 corners.append(_corners(clip))
         inputs = torch.stack(images).to(self.device) / DIVISOR
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with fast_arithmetic(self.device):
             parameters = self.network(inputs.contiguous(memory_format=torch.channels_last))
         places = torch.tensor(np.array(corners), dtype=torch.float32, device=self.device)
         truth = torch.tensor(np.array(motions), dtype=torch.float32, device=self.device)

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from training.mixture import Mixture
+from tusrec.errors import TusrecError
 
 LAST = 10**12  # step, further than any run goes
 
 
-class Batches(Dataset[list[Any]]):
+class Batches(Dataset[list[Any] | TusrecError]):
     """Prepared clips of each step. They depend on seed, step and rank alone, so that a run that is
     taken up again goes on alike."""
 
@@ -21,18 +23,28 @@ class Batches(Dataset[list[Any]]):
         self._mixture, self._clips_a_step = mixture, clips_a_step
         self._seed, self._rank = seed, rank
 
-    def __getitem__(self, step: int) -> list[Any]:
-        """The clips of a step; from a process that reads ahead, copies of them.
+    def __getitem__(self, step: int) -> list[Any] | TusrecError:
+        """The clips of a step; from a process that reads ahead, copies of them or what is wrong.
 
         What is sent from one process to another stays in shared memory, and a file open for each.
+        An error would come with pages of that process's calls.
         """
         rng = np.random.default_rng([self._seed, step, self._rank])
-        clips = self._mixture.draw(self._clips_a_step, rng)
-        return deepcopy(clips) if get_worker_info() else clips
+        if not get_worker_info():
+            return self._mixture.draw(self._clips_a_step, rng)
+        try:
+            return deepcopy(self._mixture.draw(self._clips_a_step, rng))
+        except TusrecError as error:
+            return error
 
 
-def from_step(batches: Batches, step: int, workers: int) -> Iterator[list[Any]]:
-    """Batches of `step` and all after it; with 0 workers each is read when it is asked for."""
+@contextmanager
+def from_step(batches: Batches, step: int, workers: int) -> Iterator[Iterator[list[Any]]]:
+    """Batches of `step` and all after it; with 0 workers each is read when it is asked for.
+
+    Processes that read ahead end with the context: at the end of this one they would be sent
+    SIGTERM, which they do not heed, and waited for.
+    """
     loader = DataLoader(
         batches,
         sampler=range(step, LAST),
@@ -40,7 +52,18 @@ def from_step(batches: Batches, step: int, workers: int) -> Iterator[list[Any]]:
         num_workers=workers,
         worker_init_fn=_leave_signals_to_the_parent,
     )
-    return iter(loader)
+    reading = iter(loader)
+    try:
+        yield map(_sound, reading)
+    finally:
+        if workers:
+            reading._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _sound(found: list[Any] | TusrecError) -> list[Any]:
+    if isinstance(found, TusrecError):
+        raise found
+    return found
 
 
 def _leave_signals_to_the_parent(_: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from model.weights import MANIFEST, load_into, load_weights
+from model.weights import MANIFEST, load_into, load_weights, seen_by
 from tusrec.errors import InputError, WeightsError
 from tusrec.files import write_bytes
 
@@ -28,6 +28,7 @@ class Progress:
 
     model: name of the learner. minutes: of training alone. fold: `number/count`, or nothing.
     data: names of the sources. origin: the weights that training began with, or nothing.
+    before: names of what these were trained on, and with which fold.
     """
 
     model: str
@@ -38,6 +39,21 @@ class Progress:
     fold: str = ""
     data: list[str] = field(default_factory=list)
     origin: str = ""
+    before: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """Names of all data that the weights were trained on, and with which fold."""
+        return self.before | dict.fromkeys(self.data, self.fold)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights for a run to begin with, what they are, and `Progress.seen` of them."""
+
+    weights: dict[str, Tensor]
+    origin: str
+    seen: dict[str, str]
 
 
 @dataclass
@@ -111,28 +127,40 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def starting_weights(path: Path, run: Progress) -> tuple[dict[str, Tensor], str]:
-    """Weights for a run to begin with and what they are: a manifest's, or a checkpoint's average.
+def starting_weights(path: Path, run: Progress) -> Start:
+    """Weights for a run to begin with: a manifest's, or a checkpoint's average.
 
-    Raises WeightsError if they are broken, another model's, or neither, and InputError for a
-    checkpoint that was trained on data of the run outside the run's fold.
+    Raises WeightsError if they are broken, another model's, or neither, and InputError if they
+    were trained on data of the run outside the run's fold.
     """
-    if path.name == f"{run.model}.safetensors" and (path.parent / MANIFEST).exists():
-        weights, sha256 = load_weights(run.model, path.parent)
-        return weights, f"{path.name} (sha256 {sha256[:12]})"
+    start = _of_manifest(path, run) or _of_checkpoint(path, run)
+    again = {name: start.seen[name] for name in run.data if name in start.seen}
+    if run.fold and any(fold != run.fold for fold in again.values()):
+        folds = ", ".join(f"{name} with fold {fold or 'none'}" for name, fold in again.items())
+        raise InputError(
+            f"{path}: found weights trained on {folds}, expected {run.fold}, as they have seen "
+            "what this fold holds out; choose another --from"
+        )
+    return start
+
+
+def _of_manifest(path: Path, run: Progress) -> Start | None:
+    if path.name != f"{run.model}.safetensors" or not (path.parent / MANIFEST).exists():
+        return None
+    weights, sha256 = load_weights(run.model, path.parent)
+    origin = f"{path.name} (sha256 {sha256[:12]})"
+    return Start(weights, origin, seen_by(run.model, path.parent))
+
+
+def _of_checkpoint(path: Path, run: Progress) -> Start:
     earlier = read_progress(path)
     if earlier.model != run.model:
         raise WeightsError(
             f"{path}: found a checkpoint of {earlier.model}, expected {run.model}; choose another "
             "--from or --model"
         )
-    again = [name for name in run.data if name in earlier.data]
-    if run.fold and again and earlier.fold != run.fold:
-        raise InputError(
-            f"{path}: found a run on {', '.join(again)} with fold {earlier.fold or 'none'}, "
-            f"expected {run.fold}, as it has seen what this fold holds out; choose another --from"
-        )
-    return read_average(path), f"{path.parent.name} ({earlier.step} steps)"
+    origin = f"{path.parent.name} ({earlier.step} steps)"
+    return Start(read_average(path), origin, earlier.seen)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

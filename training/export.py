@@ -1,41 +1,46 @@
 """The weights of a run, as the file that the estimators read.
 
-python -m training.export RUN [--weights FOLDER] [--calibrate CLIPS]
+python -m training.export RUN [--weights FOLDER] [--calibrate DIR ...]
 
 Takes the averaged weights of RUN's checkpoint, and writes them and their line of the manifest. With
---calibrate, the pose network's uncertainty is set by clips, which it should not have been trained
-on.
+--calibrate, the pose network's uncertainty is set by clips or tracked data sets that it was not
+trained on: of a run with a fold, by the subjects that it held out.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model import baseline, pose_net
 from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
 from training.calibration import calibrated
 from training.checkpoint import FILE, Progress, read_average, read_progress
-from training.clips import read_training_clip
+from training.clips import Clip, read_training_clip
 from training.folds import Fold
 from training.pose_learner import Prepared, prepare
-from training.sources import Source
+from training.sources import Source, holds_clips
+from training.tracked import cut
+from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
+from tusrec.frames import evenly_spread
+from tusrec.layouts import find_scans
 
 MODELS = {
     "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
     "baseline": (baseline.build_network, baseline.ARCHITECTURE),
 }
+MOST_SCANS, LONGEST = 60, 400  # of each data set, and frames of each, to set the uncertainty by
 log = logging.getLogger("training.export")
 
 
-def export(run: Path, folder: Path | None = None, unseen: Path | None = None) -> Path:
+def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -> Path:
     """Write the weights of a run to `folder`; returns their file.
 
-    unseen: clips to set the pose network's uncertainty by.
+    unseen: clips and data sets to set the pose network's uncertainty by.
     Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written,
-    InputError for clips too short to set it by, or of a model without uncertainty.
+    InputError for clips too short to set it by, none at all, or of a model without uncertainty.
     """
     path = run / FILE
     progress, weights = read_progress(path), read_average(path)
@@ -47,24 +52,47 @@ def export(run: Path, folder: Path | None = None, unseen: Path | None = None) ->
         if not isinstance(network, pose_net.PoseNet):
             raise InputError(f"--calibrate: found {progress.model}, expected a model of tusrec")
         network.load_state_dict(weights)
-        clips = calibration_clips(unseen)
+        clips = calibration_clips(unseen, Fold.of(progress.fold))
         weights = calibrated(network.eval(), clips)
-        words += f", uncertainty set by {len(clips)} clips of {unseen.name}"
-    return write_weights(progress.model, weights, architecture, words, folder)
+        names = ", ".join(place.name for place in unseen)
+        words += f", uncertainty set by {len(clips)} clips of {names}"
+    return write_weights(progress.model, weights, architecture, words, folder, seen=progress.seen)
 
 
-def calibration_clips(folder: Path) -> list[Prepared]:
-    """Clips of a folder; InputError for one that is too short for the longest interval."""
-    clips = []
-    for path in Source("", folder).kept(Fold()):
-        clip = read_training_clip(path)
-        if len(clip.frames) <= max(pose_net.INTERVALS):
-            raise InputError(
-                f"{path}: found {len(clip.frames)} frames, expected more than "
-                f"{max(pose_net.INTERVALS)} to set the uncertainty by; make longer clips (--length)"
-            )
-        clips.append(prepare(clip))
-    return clips
+def calibration_clips(places: Sequence[Path], fold: Fold) -> list[Prepared]:
+    """Long clips, laid out, of those subjects that a fold holds out, or of all where there is none.
+
+    Raises InputError for a clip that is too short for the longest interval, and if there is none.
+    """
+    found = [prepare(clip) for place in places for clip in _unseen_clips(place, fold)]
+    if not found:
+        names = ", ".join(map(str, places))
+        raise InputError(f"{names}: found nothing that fold {fold} holds out; name other data")
+    return found
+
+
+def _unseen_clips(place: Path, fold: Fold) -> Iterator[Clip]:
+    if holds_clips(place):
+        source = Source(place.name, place)
+        for path in source.held_out(fold) if str(fold) else source.clips():
+            clip = read_training_clip(path)
+            _require_long(clip, path)
+            yield clip
+        return
+    scans = unseen_scans(place, fold) if str(fold) else find_scans(place).scans
+    for number in evenly_spread(len(scans), MOST_SCANS):
+        with scans[number].open() as scan:
+            (clip,) = cut(scan, [0], LONGEST)
+        _require_long(clip, Path(scan.key))
+        yield clip
+
+
+def _require_long(clip: Clip, path: Path) -> None:
+    if len(clip.frames) <= max(pose_net.INTERVALS):
+        raise InputError(
+            f"{path}: found {len(clip.frames)} frames, expected more than "
+            f"{max(pose_net.INTERVALS)} to set the uncertainty by; make longer clips (--length)"
+        )
 
 
 def record(progress: Progress) -> str:
@@ -84,7 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = argparse.ArgumentParser(prog="training.export", description=__doc__)
     command.add_argument("run", type=Path, help="a folder that train.py wrote as --output")
     command.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, metavar="FOLDER")
-    command.add_argument("--calibrate", type=Path, metavar="CLIPS", help="clips not trained on")
+    command.add_argument(
+        "--calibrate",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="clips, or data sets in the challenge's layout",
+    )
     options = command.parse_args(arguments)
     try:
         log.info("wrote %s", export(options.run, options.weights, options.calibrate))

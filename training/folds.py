@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,12 @@ class Fold:
 
     number: int | None = None
     count: int = 5
+
+    @classmethod
+    def of(cls, words: str) -> Self:
+        """The fold that `str` tells."""
+        number, count = words.split("/") if words else (None, cls.count)
+        return cls(number if number is None else int(number), int(count))
 
     def holds_out(self, subject: str) -> bool:
         """Whether a subject (`sub012`) or a simulated clip (`1_000012`) is kept from training."""

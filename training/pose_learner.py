@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model import block_matching
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import block_shifts, cell_shifts
+from model.device import fast_arithmetic
 from model.pose_net import PoseNet, Seen
 from training.clips import Clip
 from training.learner import draw_frames
@@ -73,7 +74,7 @@ class PoseLearner:
     def loss(self, prepared: Sequence[Prepared], rng: np.random.Generator) -> tuple[Tensor, int]:
         """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
         batch = draw_batch(prepared, rng, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with fast_arithmetic(self.device):
             before, after = self.network(
                 batch.canvases,
                 batch.pairs,

@@ -1,5 +1,6 @@
 """Several processes that train one network: who they are, and what they must agree on."""
 
+import gc
 import importlib
 import os
 from datetime import timedelta
@@ -61,4 +62,5 @@ def agree(stop: bool, minutes: float, step: int, device: torch.device) -> tuple[
 def leave() -> None:
     """Part from the other processes."""
     if distributed.is_initialized():
+        gc.collect()  # of networks that refer to the group, and by a detour to themselves
         distributed.destroy_process_group()

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from training.checkpoint import FILE as CHECKPOINT
 from training.clips import Clip
 from training.folds import Fold
 from training.mixture import Mixture
@@ -29,7 +30,7 @@ class Source:
 
     def clips(self) -> list[Path]:
         """All clips there are by now, in order of their names."""
-        return sorted([*self.folder.glob(CLIPS), *self.folder.glob(f"*/{CLIPS}")])
+        return _clips_in(self.folder)
 
     def subject(self, clip: Path) -> str:
         """Whose clip it is: its folder's name, or what its own says where it is in none."""
@@ -40,10 +41,15 @@ class Source:
         found = [clip for clip in self.clips() if not fold.holds_out(self.subject(clip))]
         if not found:
             raise InputError(
-                f"{self.folder}: found no clips to train on{_beside(fold)}; "
-                f"run `python -m training.simulated {self.folder}`"
+                f"{self.dataset or self.folder}: found no clips to train on{_beside(fold)}; "
+                f"{self._mend()}"
             )
         return found
+
+    def _mend(self) -> str:
+        if self.dataset:
+            return "add tracked scans of other subjects, or choose another --fold"
+        return f"run `python -m training.simulated {self.folder}`"
 
     def held_out(self, fold: Fold) -> list[Path]:
         """Clips that are not trained on."""
@@ -56,13 +62,18 @@ def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Sou
     share: (which, of how many) processes divide the cutting among themselves.
     Raises InputError if `path` is neither.
     """
-    name = path.resolve().name
+    name = name_of(path)
     if holds_clips(path):
         return Source(name, path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # of sets named alike
     source = Source(name, cache / f"{name}_{place}", path)
     write_tracked_clips(path, source.folder, share)
     return source
+
+
+def name_of(path: Path) -> str:
+    """The name under which a run remembers what it was trained on."""
+    return path.resolve().name
 
 
 def holds_clips(path: Path) -> bool:
@@ -72,7 +83,13 @@ def holds_clips(path: Path) -> bool:
             f"{path}: found nothing, expected clips or a data set in the challenge's layout; "
             f"run `python -m training.simulated {path}` or unpack the data there"
         )
-    return any(path.glob(CLIPS)) or any(path.glob(f"*/{CLIPS}"))
+    return bool(_clips_in(path))
+
+
+def _clips_in(folder: Path) -> list[Path]:
+    """All but the checkpoint of a run whose --output is there too, in order of their names."""
+    found = sorted([*folder.glob(CLIPS), *folder.glob(f"*/{CLIPS}")])
+    return [path for path in found if path.name != CHECKPOINT]
 
 
 def mixture_of(

@@ -54,9 +54,14 @@ def excerpt(scan: Scan, first: int, length: int) -> Clip:
     return Clip(frames, poses.inverse(T[:1]) @ T, scan.calibration.spacing, (REAL_SEED, first))
 
 
-def starts(scan: Scan, length: int) -> range:
-    """The first frames of a scan's clips, each of which shares one frame with the next."""
-    return range(0, scan.frames.shape[0] - 1, length - 1)
+def starts(scan: Scan, length: int) -> list[int]:
+    """The first frames of a scan's clips, each of which shares one frame with the next.
+
+    The last one shares more, to be as long as the others: a few frames would hardly tell what of
+    the picture moves.
+    """
+    count = scan.frames.shape[0]
+    return [min(first, max(count - length, 0)) for first in range(0, count - 1, length - 1)]
 
 
 def subject_of(key: str) -> str:

@@ -97,15 +97,23 @@ def held_out_sets(
         if path.resolve() in trained:
             raise InputError(f"--validate {path}: found it in --data too, expected unseen scans")
     sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
-    return sets + [_of_folder(path, amount, learner) for path in others]
+    some = [held for held in sets if held.scans]
+    if sets and not some:
+        names = ", ".join(held.name for held in sets)
+        raise InputError(f"{names}: found no scan that is held out; choose another --fold")
+    return some + [_of_folder(path, amount, learner) for path in others]
 
 
 def _of_source(source: Source, fold: Fold, amount: Amount, learner: Learner) -> HeldOutSet:
     if source.dataset is None:
         return _of_clips(source.name, source.held_out(fold), amount, learner)
-    scans = find_scans(source.dataset).scans
-    unseen = [scan for scan in scans if fold.holds_out(subject_of(scan.key))]
-    return _of_scans(source.name, unseen, amount, learner)
+    return _of_scans(source.name, unseen_scans(source.dataset, fold), amount, learner)
+
+
+def unseen_scans(dataset: Path, fold: Fold) -> list[ScanSource]:
+    """The scans of a data set that a fold holds out."""
+    scans = find_scans(dataset).scans
+    return [scan for scan in scans if fold.holds_out(subject_of(scan.key))]
 
 
 def _of_folder(path: Path, amount: Amount, learner: Learner) -> HeldOutSet:
@@ -117,7 +125,7 @@ def _of_folder(path: Path, amount: Amount, learner: Learner) -> HeldOutSet:
 def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner) -> HeldOutSet:
     no_landmarks = np.empty((0, 3), np.int64)
     scans = []
-    for path in _spread(paths, CLIPS_A_SCAN * amount.scans, name):
+    for path in _spread(paths, CLIPS_A_SCAN * amount.scans):
         clip = read_clip(path)
         kind = TRACKED if clip.seed[0] == REAL_SEED else "exact"
         scans.append(HeldOut(path.stem, clip, no_landmarks, kind, learner.prepare(clip)))
@@ -128,7 +136,7 @@ def _of_scans(
     name: str, sources: Sequence[ScanSource], amount: Amount, learner: Learner
 ) -> HeldOutSet:
     scans = []
-    for source in _spread(sources, amount.scans, name):
+    for source in _spread(sources, amount.scans):
         with source.open() as scan:
             (clip,) = cut(scan, [0], amount.frames or scan.frames.shape[0])
             shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
@@ -136,10 +144,8 @@ def _of_scans(
     return HeldOutSet(name, scans)
 
 
-def _spread(found: Sequence[T], count: int, name: str) -> list[T]:
+def _spread(found: Sequence[T], count: int) -> list[T]:
     """At most `count` of what was found, from its first to its last."""
-    if not found:
-        raise InputError(f"{name}: found no scan that is held out; choose another --fold")
     return [found[number] for number in evenly_spread(len(found), count)]
 
 

@@ -47,6 +47,7 @@ def test_what_is_written_is_read_back(folder: Path, weights: dict[str, Tensor]) 
         "size": (folder / "linear.safetensors").stat().st_size,
         "architecture": "one linear layer",
         "training": "by hand",
+        "seen": {},
     }
     assert load_file(folder / "linear.safetensors").keys() == weights.keys()
 

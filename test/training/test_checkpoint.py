@@ -91,16 +91,16 @@ class TestStartingWeights:
     def test_those_of_a_run_are_its_average(self, tmp_path: Path) -> None:
         path = tmp_path / "first" / "checkpoint.safetensors"
         save(path, stepped())
-        weights, origin = starting_weights(path, Progress("tusrec", 0))
-        assert origin == "first (7 steps)"
+        start = starting_weights(path, Progress("tusrec", 0))
+        assert start.origin == "first (7 steps)"
         for name, value in read_average(path).items():
-            torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
+            torch.testing.assert_close(start.weights[name], value, rtol=0, atol=0)
 
     def test_a_shipped_file_is_held_against_its_manifest(self, tmp_path: Path) -> None:
         path = write_weights("tusrec", {"a": torch.ones(3)}, "?", "?", tmp_path)
-        weights, origin = starting_weights(path, Progress("tusrec", 0))
-        assert weights["a"].tolist() == [1, 1, 1]
-        assert origin.startswith("tusrec.safetensors (sha256 ")
+        start = starting_weights(path, Progress("tusrec", 0))
+        assert start.weights["a"].tolist() == [1, 1, 1]
+        assert start.origin.startswith("tusrec.safetensors (sha256 ")
         path.write_bytes(path.read_bytes()[:-4] + b"abcd")
         with pytest.raises(WeightsError, match="sha256"):
             starting_weights(path, Progress("tusrec", 0))
@@ -127,3 +127,18 @@ class TestStartingWeights:
         path = tmp_path / "checkpoint.safetensors"
         save(path, stepped())
         starting_weights(path, Progress("tusrec", 0, fold=fold, data=[data]))
+
+    def test_what_a_shipped_file_saw_counts_too(self, tmp_path: Path) -> None:
+        seen = {"2025": "0/5"}
+        path = write_weights("tusrec", {"a": torch.ones(3)}, "?", "?", tmp_path, seen=seen)
+        assert starting_weights(path, Progress("tusrec", 0, fold="0/5", data=["2025"])).seen == seen
+        with pytest.raises(InputError, match="2025 with fold 0/5, expected 1/5"):
+            starting_weights(path, Progress("tusrec", 0, fold="1/5", data=["2025"]))
+
+    def test_what_earlier_runs_saw_is_not_forgotten_on_the_way(self, tmp_path: Path) -> None:
+        state = stepped()
+        state.progress.before = {"2025": "1/5"}
+        path = tmp_path / "checkpoint.safetensors"
+        save(path, state)
+        with pytest.raises(InputError, match="2025 with fold 1/5, expected 0/5"):
+            starting_weights(path, Progress("tusrec", 0, fold="0/5", data=["2025"]))

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +42,8 @@ def test_a_name_without_a_number_falls_alike_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert found == {f"{subject_number('phantom')}\n".encode()}
+
+
+@pytest.mark.parametrize("fold", [Fold(), Fold(0, 5), Fold(3, 4)])
+def test_a_fold_is_read_back_from_its_words(fold: Fold) -> None:
+    assert Fold.of(str(fold)) == fold

@@ -10,7 +10,7 @@ from synthetic import write_clips
 from training import tracked
 from training.clips import Clip, read_clip, write_clip
 from training.folds import Fold
-from training.sources import Source, find_source, mixture_of
+from training.sources import Source, find_source, holds_clips, mixture_of
 from training.tracked import excerpt
 from tusrec.errors import InputError
 from tusrec.scans import Scan
@@ -86,6 +86,15 @@ def test_data_sets_named_alike_do_not_share_a_cache(
     folders = [make_train_dataset(tmp_path / year / "train") for year in ("2024", "2025")]
     a, b = (find_source(folder, tmp_path / "cache").folder for folder in folders)
     assert a != b
+
+
+def test_a_run_beside_the_scans_is_not_taken_for_clips(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    data = make_train_dataset(tmp_path / "2025", {"sub001__RH_rotation": 6})
+    (data / "run").mkdir()
+    (data / "run" / "checkpoint.safetensors").write_bytes(b"")
+    assert not holds_clips(data)
 
 
 def test_what_is_neither_clips_nor_a_data_set_is_named(tmp_path: Path) -> None:

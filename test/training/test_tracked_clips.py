@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import moving_clip
 
 from bench import held_out
@@ -58,14 +60,25 @@ def test_clips_remember_the_screen_that_the_whole_scan_was_shown_on(
     assert all((clip.screen.undoing == lingering(0.3)).all() for clip in clips)
 
 
-def test_every_step_of_a_scan_is_in_exactly_one_clip() -> None:
-    clips = clips_of(scan_of(20), 8)
-    assert [len(clip.frames) for clip in clips] == [8, 8, 6]
-    assert sum(len(clip.frames) - 1 for clip in clips) == 19
+def test_every_step_of_a_scan_is_in_a_clip_and_all_clips_are_long() -> None:
+    scan = scan_of(20)
+    clips = clips_of(scan, 8)
+    assert [clip.seed[1] for clip in clips] == starts(scan, 8) == [0, 7, 12]
     for clip in clips:
+        first = clip.seed[1]
+        np.testing.assert_array_equal(clip.frames, scan.frames[first : first + 8])
         np.testing.assert_allclose(clip.T_first_from_frame[0], np.eye(4), atol=1e-9)
-    for before, after in pairwise(clips):
-        np.testing.assert_array_equal(before.frames[-1], after.frames[0])
+
+
+@given(st.integers(2, 100), st.integers(2, 20))
+def test_successive_clips_of_any_scan_share_a_frame(frames: int, length: int) -> None:
+    blank = np.zeros((frames, 1, 1), np.uint8)
+    scan = Scan("a", blank, scan_of(2).calibration, np.empty((0, 3), np.int64), None)
+    firsts = starts(scan, length)
+    assert firsts[0] == 0
+    assert firsts[-1] + length >= frames
+    assert firsts[-1] == max(frames - length, 0)
+    assert all(0 < after - before < length for before, after in pairwise(firsts))
 
 
 def test_a_scan_without_tracked_poses_is_refused() -> None:

@@ -125,6 +125,18 @@ def test_a_fold_holds_out_whole_scans_of_data_sets_and_clips_of_folders(
     assert held_out_sets(sources, [], Fold(), WHOLE, Learner()) == []
 
 
+def test_a_source_of_which_the_fold_holds_out_nobody_leaves_it_to_the_others(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    few = make_train_dataset(tmp_path / "few", {"sub000__RH_rotation": 6})
+    many = make_train_dataset(tmp_path / "many", SCANS)
+    sources = [find_source(folder, tmp_path / "cache") for folder in (few, many)]
+    (held,) = held_out_sets(sources, [], Fold(1, 3), WHOLE, Learner())
+    assert held.name == "many"
+    with pytest.raises(InputError, match="few: found no scan that is held out"):
+        held_out_sets(sources[:1], [], Fold(1, 3), WHOLE, Learner())
+
+
 def test_no_more_than_the_amount_is_read_spread_over_all(
     tmp_path: Path, make_train_dataset: MakeDataset
 ) -> None:
