@@ -20,7 +20,7 @@ from model import block_matching
 from model.agreement import in_agreement
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import FREEDOMS, block_shifts
-from model.device import Batches, fast_precision
+from model.device import Batches, fast_arithmetic
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
@@ -112,9 +112,7 @@ class Learned:
         """As `pairs`, of `count` frames whose canvases levels(start, stop) gives."""
         self._network.to(device)
         description = torch.from_numpy(canvas.description()[None]).to(device)
-        precision = self._precision or fast_precision(device)
-        reduced = precision != torch.float32
-        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=reduced):
+        with torch.inference_mode(), fast_arithmetic(device, self._precision):
             parts = list(self._sweep(levels, count, description))
         fresh = np.concatenate([part.fresh for part in parts])
         pairs = {}
@@ -122,7 +120,9 @@ class Learned:
             motion, scale = np.concatenate([part.pairs[k] for part in parts], axis=1)
             scale[~telling_pairs(fresh, k)] = np.inf
             pairs[k] = motion * canvas.units(), scale * canvas.units()
-        return in_agreement(pairs, canvas)
+        stretch = dict(zip(INTERVALS, self._network.stretch.double().cpu().numpy(), strict=True))
+        agreed = in_agreement(pairs, canvas)
+        return {k: (motion, scale * stretch[k]) for k, (motion, scale) in agreed.items()}
 
     def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator["_Part"]:
         """What is found in each part of a scan."""
@@ -177,8 +177,7 @@ class Learned:
                 guess = block_shifts(known[start:stop], told[0].descriptions(some))
             before = self._look(frames, some, guess, told[0])
             seen = self._look_closer(frames, some, before, told[1])
-            scale = self._network.calibrated_scale(seen, int(some[0, 2]))
-            return torch.stack([seen.motion, scale])
+            return torch.stack([seen.motion, seen.log_scale.exp()])
 
         return torch.cat(self._batches[pairs.device.type].run(work, len(pairs)), dim=1)
 

@@ -202,9 +202,10 @@ class Seen:
 class PoseNet(nn.Module):
     """(canvas a, canvas b) -> motion of b seen from a, and how sure of each part.
 
-    stretch: (intervals, 6) factors on the scales by interval. step_stretch: (6,) likewise on the
-    standard deviations of the steps that all intervals are fused to. Both are measured after
-    training (`training.calibration`).
+    stretch: (intervals, 6) factors on the scales by interval, once a scan's intervals have been
+    held against each other (`model.agreement`). step_stretch: (6,) likewise on the standard
+    deviations of the steps that all are fused to. Both are measured after training
+    (`training.calibration`).
     """
 
     stretch: Tensor
@@ -288,10 +289,6 @@ class PoseNet(nn.Module):
         seen = torch.cat([rest.traits, apart, before.considered], dim=1)
         taken_out = cell_shifts(motion, description)[..., :2] + rest.shift
         return Compared(self.look_closer(seen), rest.share, taken_out)
-
-    def calibrated_scale(self, seen: Seen, interval: int) -> Tensor:
-        """Laplace scales (B, 6) of pairs of one of INTERVALS."""
-        return seen.log_scale.exp() * self.stretch[INTERVALS.index(interval)]
 
 
 class _Verdict(nn.Module):

@@ -2,7 +2,8 @@
 
 The sign of those across the picture, which two frames do not show, is chosen as for the classical
 estimator (`signs`), neighbours that fall short are doubted and, within the picture, made longer
-(`neighbours`), and the intervals are fused (`fusion`).
+(`neighbours`), the intervals are fused (`fusion`), and a probe that slides on is kept upright
+(`travel`).
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.neighbours import SHORT, in_full, shortfall
 from model.repeats import bridged
 from model.signs import choose_signs
+from model.travel import without_steady_tilt
 
 Array = NDArray[np.float64]
 Pairs = Mapping[int, tuple[Array, Array]]  # interval -> xi (N-k, 6) and its Laplace scales
@@ -47,7 +49,7 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     ):
         xi[:, places] = motion * signs
         covariance[np.ix_(range(steps), places, places)] = spread * np.outer(signs, signs)
-    return xi, covariance
+    return without_steady_tilt(xi, canvas), covariance
 
 
 def fall_short_by(pairs: Pairs, canvas: Canvas) -> float:
