@@ -85,6 +85,13 @@ def displacements(xi: Array, half_extent: Array) -> Array:
     return np.asarray((moved - points)[..., :3])
 
 
+def covered(motions: Motions, chosen: Array) -> Array:
+    """Share (6,) of the truth that intervals about the chosen mirrors (P, 6) hold."""
+    measured = ~np.isinf(motions.scale)
+    inside = np.abs(chosen - motions.true) < motions.scale * LAPLACE_WIDTH
+    return np.asarray((inside & measured).sum(axis=0) / np.maximum(measured.sum(axis=0), 1))
+
+
 def summary(motions: Motions) -> dict[str, float]:
     """Error over identity, and of every freedom slope, correlation and coverage.
 
@@ -95,12 +102,13 @@ def summary(motions: Motions) -> dict[str, float]:
     truth = displacements(motions.true, motions.half_extent)
     error = np.linalg.norm(displacements(chosen, motions.half_extent) - truth, axis=-1)
     found = {"error": float(error.mean() / np.linalg.norm(truth, axis=-1).mean())}
+    found |= {
+        f"cover {name}": float(share)
+        for name, share in zip(NAMES, covered(motions, chosen), strict=True)
+    }
     for number, name in enumerate(NAMES):
         x, y = motions.true[:, number], chosen[:, number]
         found |= {f"slope {name}": slope(x, y), f"corr {name}": correlation(x, y)}
-        inside = np.abs(y - x) < motions.scale[:, number] * LAPLACE_WIDTH
-        measured = ~np.isinf(motions.scale[:, number])
-        found[f"cover {name}"] = float(inside[measured].mean()) if measured.any() else 0.0
     sizes = [np.abs(part[:, 5]) for part in (motions.true, chosen)]
     found |= {"size slope": slope(*sizes), "size corr": correlation(*sizes)}
     in_plane = np.abs(motions.true[:, 3:5] - motions.predicted[:, 3:5]).mean(axis=0)

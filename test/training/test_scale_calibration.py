@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from synthetic import moving_clip
 
 from model.pose_net import INTERVALS, PoseNet
-from training.calibration import calibrated, steps_of, stretch
+from training.calibration import calibrated, held_across, steps_of, stretch
 from training.measure import NAMES, Motions, held_out, network_motions, summary
 from training.pose_learner import prepare
 
@@ -36,6 +37,25 @@ def test_a_calibrated_network_moves_as_before_with_scales_that_fit() -> None:
         [steps_of(motions, clip.canvas) for motions, clip in zip(again, clips, strict=True)]
     )
     np.testing.assert_allclose(stretch(steps), network.step_stretch.numpy(), rtol=0.05)
+
+
+def test_a_half_is_held_against_intervals_that_the_other_has_set(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    torch.manual_seed(0)
+    network = PoseNet().eval()
+    clips = [prepare(moving_clip((1, n), 12)) for n in range(4)]
+    found = [(network_motions(network, clip, INTERVALS), clip.canvas) for clip in clips]
+    alike = [found[0], found[0]]
+    for shares in held_across(alike).values():
+        np.testing.assert_allclose(shares, 0.68, atol=0.15)  # quantiles of 4 to 11 pairs
+    motions, canvas = found[0]
+    larger = {k: replace(pairs, scale=100 * pairs.scale) for k, pairs in motions.items()}
+    shares = held_across([(larger, canvas), (motions, canvas)])["pairs 1 apart"]
+    np.testing.assert_array_equal(shares, [[0] * 6, [1] * 6])
+    with caplog.at_level("INFO"):
+        calibrated(network, clips)
+    assert "steps: 68 % intervals set on half of the clips hold " in caplog.text
 
 
 def test_pairs_that_were_not_measured_stretch_nothing_and_are_not_counted_as_covered() -> None:
