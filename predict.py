@@ -122,7 +122,8 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="predict.py",
         description=__doc__,
-        epilog="exit codes: 0 all done; 2 bad input (the good scans are done all the same); "
+        epilog="exit codes: 0 all done; 1 a defect of this program; "
+        "2 bad input (the good scans are done all the same); "
         "3 out of memory; 4 bad weights",
     )
     command.add_argument(

@@ -17,7 +17,10 @@ from sim.scan import draw_recipe
 
 @dataclass(frozen=True)
 class Found:
-    """Shares of the frame before in one scan: mixed in, and found, 0 for none."""
+    """Shares of the frame before in one scan, mixed in and found.
+
+    0 for none, NaN if another mixing was found.
+    """
 
     key: str
     true: float
@@ -51,8 +54,8 @@ def share_of(weights: NDArray[np.float64]) -> float:
 def summary(scans: list[Found]) -> str:
     """How many were found, how well, and what was taken for persistence."""
     mixed = [scan for scan in scans if scan.true]
-    found = [abs(scan.share - scan.true) for scan in mixed if scan.share]
-    wrong = sum(scan.share > 0 for scan in scans if not scan.true)
+    found = [abs(scan.share - scan.true) for scan in mixed if scan.share > 0]
+    wrong = sum(scan.share != 0 for scan in scans if not scan.true)
     return (
         f"found in {len(found)} of {len(mixed)} scans that have it, largest error "
         f"{max(found, default=0.0):.3f}; in {wrong} of {len(scans) - len(mixed)} that have none"

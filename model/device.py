@@ -51,6 +51,11 @@ def choose_device(choice: str, index: int = 0) -> torch.device:
     return torch.device("cpu")
 
 
+def shared_index(number: int) -> int:
+    """The GPU of process `number`: one after the other, and again from the first."""
+    return number % max(torch.cuda.device_count(), 1)
+
+
 def gpu_is_visible() -> bool:
     """Whether an NVIDIA driver or device is there that CUDA_VISIBLE_DEVICES does not hide."""
     hidden = environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")

@@ -177,7 +177,7 @@ class Learned:
                 guess = block_shifts(known[start:stop], told[0].descriptions(some))
             before = self._look(frames, some, guess, told[0])
             seen = self._look_closer(frames, some, before, told[1])
-            return torch.stack([seen.motion, seen.log_scale.exp()])
+            return torch.stack([seen.motion, seen.scale])
 
         return torch.cat(self._batches[pairs.device.type].run(work, len(pairs)), dim=1)
 

@@ -34,6 +34,7 @@ FIRST_LOOK, SECOND_LOOK = 8, 24  # stretches that tell whether there is persiste
 TILE = 24  # pixels a side
 LEAST_ENERGY = 1.0  # of a tile's texture, grey levels squared: where quantisation is not all
 FEWEST_TILES = 8
+FEWEST_STRETCHES = 4  # of 33 frames: fewer of them now and then have an arrow of time by chance
 LAGS = (1, 2)
 LEAST_SD = 0.03  # of a stretch's asymmetry, however many tiles it has
 DOUBT, BELIEF = 3.0, 2.0  # mean squared asymmetry over its variance: too much, and little enough
@@ -47,7 +48,8 @@ def unmixed(frames: Frames, weights: Array) -> Frames:
 
 def find_undoing(frames: Frames) -> Array:
     """Weights (REACH,) that undo the persistence of a whole scan, or (0,) where none shows."""
-    if time_asymmetry(_stretches(frames, FIRST_LOOK)) < DOUBT:
+    stretches = _stretches(frames, FIRST_LOOK)
+    if len(stretches) < FEWEST_STRETCHES or time_asymmetry(stretches) < DOUBT:
         return np.empty(0)
     return _best_undoing(_stretches(frames, SECOND_LOOK))
 

@@ -187,7 +187,7 @@ class Seen:
     motion, log_scale: (B, 6) and logarithms of its Laplace scales.
     shifts: (B, CELLS^2, 3) of each cell along x and y and, as its size, across.
     log_weights: (B, CELLS^2, 3), logarithms of the inverse squares of their scales.
-    share: (B, CELLS^2) of each cell that shows speckle.
+    share: (B, CELLS^2) of each cell that shows speckle; hardly any tells nothing.
     considered: (B, WIDTH, CELLS, CELLS) all that each cell was told and saw.
     """
 
@@ -197,6 +197,12 @@ class Seen:
     log_weights: Tensor
     share: Tensor
     considered: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        """Laplace scales (B, 6), infinite for pairs that tell nothing."""
+        nothing = self.share.sum(dim=1, keepdim=True) < LEAST_SHOWN
+        return torch.where(nothing, torch.inf, self.log_scale.exp())
 
 
 class PoseNet(nn.Module):
@@ -325,8 +331,7 @@ class _Verdict(nn.Module):
             motion, log_sd = _fit(shifts, weights, description)
         summary = replace(pairs, cells=considered).overall()
         log_scale = log_sd + self.sureness(torch.cat([summary, log_sd], dim=1)).float()
-        nothing = pairs.share.sum(dim=1, keepdim=True) < LEAST_SHOWN
-        log_scale = torch.where(nothing, LOG_SCALES[1], log_scale.clamp(*LOG_SCALES))
+        log_scale = log_scale.clamp(*LOG_SCALES)
         return Seen(motion, log_scale, shifts, log_weights, pairs.share, considered)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.fusion import sums_of_steps
 
 Array = NDArray[np.float64]
+Pairs = tuple[Array, Array]
 
 BINS = 16
 LEAST_PAIRS = 8  # of a bin
@@ -34,19 +35,27 @@ class Saturation:
         return cls(np.array([np.inf]), np.ones(1))
 
     @classmethod
-    def measure(cls, motions: Mapping[int, Array], steps: Array) -> "Saturation":
-        """Of motions (S-k+1, 3) mm by interval k, up to sign, beside the sums of steps (S, 3)."""
-        longer = [k for k in motions if k > 1]
-        if not longer:
+    def measure(cls, pairs: Mapping[int, Pairs], steps: Array) -> "Saturation":
+        """Of pairs by interval k, beside the sums of steps (S, 3).
+
+        pairs: motions (S-k+1, 3) mm, up to sign, and information (S-k+1, 3, 3), 0 where nothing was
+        measured. A motion smaller than those of which most is seen is noise, of a hand at rest.
+        """
+        longer = {k: known.any(axis=(1, 2)) for k, (_, known) in pairs.items() if k > 1}
+        if not any(known.any() for known in longer.values()):
             return cls.none()
-        size = np.concatenate([_length(sums_of_steps(steps, k)) for k in longer])
-        measured = np.concatenate([_length(motions[k]) for k in longer])
+        size = np.concatenate(
+            [_length(sums_of_steps(steps, k))[known] for k, known in longer.items()]
+        )
+        measured = np.concatenate([_length(pairs[k][0])[known] for k, known in longer.items()])
         bins = max(min(BINS, len(size) // LEAST_PAIRS), 1)
         parts = np.array_split(size.argsort(kind="stable"), bins)
         middle = np.array([np.median(size[part]) for part in parts])
         ratio = measured / np.maximum(size, 1e-6)
-        share = np.minimum.accumulate([min(np.median(ratio[part]), 1.0) for part in parts])
-        return cls(*_as_far_as(float(size.max()), middle, share))
+        seen = np.array([min(np.median(ratio[part]), 1.0) for part in parts])
+        most = int(seen.argmax())
+        share = np.minimum.accumulate(seen[most:])
+        return cls(*_as_far_as(float(size.max()), middle[most:], share))
 
     def at(self, size: Array) -> Array:
         """Share that is measured of motions of any size (...) mm."""

@@ -51,7 +51,7 @@ def _settled(motion: dict[int, Array], information: dict[int, Array]) -> Motions
         used = {k: pairs for k, pairs in seen.items() if k <= longest}
         doubted = Seen((1 - share) * steps + share * size, seen[1].covariance)
         steps = find_signs(used, doubted, saturation)[:, None] * steps
-        saturation = Saturation.measure(motion, steps)
+        saturation = Saturation.measure({k: (m, information[k]) for k, m in motion.items()}, steps)
         pairs = _in_full(motion, information, steps, steps, saturation)
         size = fuse_intervals(with_error(pairs, PAIR_SD), len(steps), PRIOR)[0]
     return _in_full(motion, information, steps, size, saturation)

@@ -49,7 +49,7 @@ def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     ):
         xi[:, places] = motion * signs
         covariance[np.ix_(range(steps), places, places)] = spread * np.outer(signs, signs)
-    return without_steady_tilt(xi, canvas), covariance
+    return without_steady_tilt(xi, covariance, canvas)
 
 
 def fall_short_by(pairs: Pairs, canvas: Canvas) -> float:

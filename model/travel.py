@@ -19,16 +19,19 @@ REACHED = 1.2, 1.6  # travels, in halves of the picture's height, between which 
 PIVOTING = 0.6, 0.8  # tilts, over that of a fan, between which it is one all the same
 
 
-def without_steady_tilt(xi: Array, canvas: Canvas) -> Array:
-    """Steps (S, 6) about the canvas's centre, less the tilt in proportion to a long travel."""
+def without_steady_tilt(xi: Array, covariance: Array, canvas: Canvas) -> tuple[Array, Array]:
+    """Steps (S, 6) about the canvas's centre, less the tilt in proportion to a long travel.
+
+    Their covariance (S, 6, 6) follows.
+    """
     if len(xi) < 2:
-        return xi
+        return xi, covariance
     tilt, travel = (np.cumsum(xi[:, place]) for place in (TILT, ELEVATIONAL))
     lever = canvas.half_extent_mm[1]  # the contact is about so far above the centre
     spread = travel - travel.mean()
     steady = float((tilt * spread).sum() / max((spread**2).sum(), 1e-12))  # rad / mm
     far = np.interp(np.ptp(travel) / lever, REACHED, (0, 1))
     sliding = np.interp(steady * lever, PIVOTING, (1, 0))
-    upright = xi.copy()
-    upright[:, TILT] -= far * sliding * steady * xi[:, ELEVATIONAL]
-    return upright
+    upright = np.eye(6)
+    upright[TILT, ELEVATIONAL] = -far * sliding * steady
+    return xi @ upright.T, upright @ covariance @ upright.T

@@ -13,9 +13,10 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from model.device import choose_device, describe_device, is_out_of_memory
+from model.device import choose_device, describe_device, is_out_of_memory, shared_index
 from model.interface import Estimator
 from model.registry import load_estimator
 from pipeline.prediction import predict_motion
@@ -88,7 +89,8 @@ def predict_one(source: ScanSource, settings: Settings) -> Outcome:
     """Predict a scan and write its file, or keep the finished one that is there."""
     try:
         estimator = load_estimator(settings.model, settings.weights)
-        return _kept(source.key, estimator, settings) or _predict(source, estimator, settings)
+        with source.open() as scan:
+            return _kept(scan, estimator, settings) or _predict(scan, estimator, settings)
     except TusrecError as error:
         return _failed(source.key, str(error), error.exit_code)
     except Exception as error:  # a defect in one scan must not cost the others
@@ -106,27 +108,24 @@ def versions() -> dict[str, str]:
     return {"tusrec": __version__, **{name: version(name) for name in packages}}
 
 
-def _predict(source: ScanSource, estimator: Estimator, settings: Settings) -> Outcome:
+def _predict(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome:
     device = choose_device(settings.device, settings.device_index)
-    with source.open() as scan:
-        frames = in_memory_if_it_fits(scan.frames)
-        started = time.perf_counter()
-        prediction = predict_motion(
-            estimator, frames, scan.calibration, device, settings.probe_scale
-        )
-        seconds = time.perf_counter() - started
-        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-        errors = _errors(scan, prediction.motion, geometry)
-        attributes = _attributes(scan, estimator, device, seconds, errors)
-        attributes["probe_scale"] = settings.probe_scale
-        result = Result(prediction.motion, prediction.local_covariance, attributes)
-        write_result(result_path(settings.output, scan.key), result, geometry, settings.ddf)
-        return Outcome(scan.key, "done", seconds, scan.frames.shape[0], memory.peak_bytes(), errors)
+    frames = in_memory_if_it_fits(scan.frames)
+    started = time.perf_counter()
+    prediction = predict_motion(estimator, frames, scan.calibration, device, settings.probe_scale)
+    seconds = time.perf_counter() - started
+    geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
+    errors = _errors(scan, prediction.motion, geometry)
+    attributes = _attributes(scan, estimator, device, seconds, errors)
+    attributes["probe_scale"] = settings.probe_scale
+    result = Result(prediction.motion, prediction.local_covariance, attributes)
+    write_result(result_path(settings.output, scan.key), result, geometry, settings.ddf)
+    return Outcome(scan.key, "done", seconds, scan.frames.shape[0], memory.peak_bytes(), errors)
 
 
-def _kept(key: str, estimator: Estimator, settings: Settings) -> Outcome | None:
+def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | None:
     """The outcome of a finished scan, or None if there is work to do."""
-    path = result_path(settings.output, key)
+    path = result_path(settings.output, scan.key)
     if settings.overwrite or not path.exists():
         return None
     try:
@@ -142,10 +141,28 @@ def _kept(key: str, estimator: Estimator, settings: Settings) -> Outcome | None:
             f"{scale:g}), expected {estimator.name} (probe scale {settings.probe_scale:g}); pass "
             "--overwrite or another --output"
         )
+    _require_same_scan(result, scan, path)
     if not holds_displacements(path, settings.ddf):
         return None
     seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
-    return Outcome(key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
+    return Outcome(scan.key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
+
+
+def _require_same_scan(result: Result, scan: Scan, path: Path) -> None:
+    """Raise InputError if a result is of other frames than a scan's, or of another calibration."""
+    frames, count = len(result.motion.T_first_from_frame) + 1, scan.frames.shape[0]
+    if frames != count:
+        raise InputError(
+            f"{path}: holds results of {frames} frames, expected {count}; pass --overwrite or "
+            "another --output"
+        )
+    scale, expected = result.attributes.get("calibration_scale"), scan.calibration.scale
+    if scale is not None and not np.allclose(scale, expected):
+        (x, y), (wanted_x, wanted_y) = (np.diag(of)[:2] for of in (scale, expected))
+        raise InputError(
+            f"{path}: holds results for pixels of {x:g} x {y:g} mm, expected {wanted_x:g} x "
+            f"{wanted_y:g} mm; pass --overwrite or another --output"
+        )
 
 
 def _errors(scan: Scan, predicted: Motion, geometry: Geometry) -> Errors | None:
@@ -176,19 +193,21 @@ def _failed(key: str, message: str, exit_code: int) -> Outcome:
     return Outcome(key, "failed", message=message, exit_code=exit_code)
 
 
-_worker_index = 0
+_worker = 0, 1  # which, of how many
 
 
 def _start_worker(counter: "Synchronized[int]", jobs: int) -> None:
-    global _worker_index  # noqa: PLW0603 - a pool's initializer has no other place to leave it
+    global _worker  # noqa: PLW0603 - a pool's initializer has no other place to leave it
     with counter.get_lock():
-        _worker_index = counter.value
+        _worker = counter.value, jobs
         counter.value += 1
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
 
 
 def _predict_in_worker(source: ScanSource, settings: Settings) -> Outcome:
-    return predict_one(source, replace(settings, device_index=_worker_index))
+    which, of = _worker
+    index = shared_index(of * settings.device_index + which)
+    return predict_one(source, replace(settings, device_index=index))
 
 
 def _end_workers(pool: ProcessPoolExecutor, results: list[Path]) -> None:

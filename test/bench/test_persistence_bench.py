@@ -21,3 +21,9 @@ def test_misses_and_false_finds_are_counted() -> None:
     scans = [Found("a", 0.3, 0.31), Found("b", 0.2, 0.0), Found("c", 0.0, 0.1), Found("d", 0.0, 0)]
     said = "found in 1 of 2 scans that have it, largest error 0.010; in 1 of 2 that have none"
     assert summary(scans) == said
+
+
+def test_another_mixing_is_a_miss_where_there_is_one_and_a_false_find_where_there_is_none() -> None:
+    scans = [Found("a", 0.3, float("nan")), Found("b", 0.0, float("nan"))]
+    said = "found in 0 of 1 scans that have it, largest error 0.000; in 1 of 1 that have none"
+    assert summary(scans) == said

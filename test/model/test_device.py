@@ -16,6 +16,7 @@ from model.device import (
     gpu_is_visible,
     is_out_of_memory,
     repeatable_float32,
+    shared_index,
 )
 from tusrec.errors import InputError, OutOfMemoryError
 
@@ -238,3 +239,11 @@ def test_other_errors_pass_through_untouched() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         batches.run(work, 8)
     assert batches.size == 4
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0])])
+def test_processes_share_the_gpus_that_there_are(
+    gpus: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert [shared_index(number) for number in range(3)] == expected

@@ -92,7 +92,7 @@ def test_a_scan_backwards_in_time_is_not_taken_for_one_with_persistence() -> Non
     assert without_persistence(shown) is shown
 
 
-@pytest.mark.parametrize("count", [1, 2, LENGTH - 1])
+@pytest.mark.parametrize("count", [1, 2, LENGTH - 1, 32])
 def test_a_scan_too_short_to_tell_is_left_as_it_is(count: int) -> None:
     shown = as_shown(lingering(tissue(), 0.4))[:count]
     assert without_persistence(shown) is shown

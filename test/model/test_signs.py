@@ -90,6 +90,38 @@ def test_turning_points_are_found_where_going_on_is_assumed_without_longer_inter
     assert excess_error({1: planes[1]}, true[1]) > 0.2
 
 
+def test_noise_of_a_hand_at_rest_says_nothing_of_how_much_is_seen_of_larger_motions() -> None:
+    """Noise is as large over any interval, and sums of noisy steps are larger."""
+    steps = np.zeros((200, 3))
+    steps[:, 0] = np.where(np.arange(200) < 60, 0.05, 0.3)
+    pairs = {}
+    for k in (1, 2, 4):
+        motion = sums_of_steps(steps, k)
+        motion[: 61 - k] = steps[: 61 - k]
+        pairs[k] = motion, np.tile(np.eye(3), (len(motion), 1, 1))
+    np.testing.assert_allclose(Saturation.measure(pairs, steps).at(np.array([0.5, 1.1])), 1.0)
+
+
+def test_a_probe_that_is_lifted_for_a_while_does_not_spoil_the_rest_of_the_scan() -> None:
+    """A pair without speckle tells nothing, and shows no motion."""
+    true = swings()
+    planes = seen(true, 0.15, 0)
+    for k, plane in planes.items():
+        ends = np.arange(len(plane.coefficients))[:, None] + [0, k]
+        lifted = ((ends >= 90) & (ends < 120)).any(axis=1)
+        plane.coefficients[lifted], plane.information[lifted] = 0, 0
+    require_right_parts(planes, true[1], [slice(0, 89), slice(120, None)])
+
+
+def require_right_parts(planes: dict[int, Planes], true: Array, parts: Iterable[slice]) -> None:
+    """Each right up to a mirror image of its own: nothing ties one to the other."""
+    steps = choose_signs(planes, MOMENTS)[1][0] * UNITS
+    for part in parts:
+        right = best_possible(steps[part], true[part])
+        excess = error_over_motion(steps[part], true[part])
+        assert excess - error_over_motion(right, true[part]) < 0.02
+
+
 def test_a_number_that_is_hardly_known_does_not_drown_the_others() -> None:
     true, rng = swings(), np.random.default_rng(4)
     noise = {k: [0, 0, 1] * rng.normal(size=m.shape) for k, m in true.items()}
@@ -189,8 +221,9 @@ def test_a_scan_without_motion_has_none() -> None:
 def test_a_motion_too_long_to_be_seen_in_full_is_as_long_as_its_steps() -> None:
     true = swings()
     shown = {k: m / (1 + (np.linalg.norm(m, axis=1, keepdims=True) / 2.0)) for k, m in true.items()}
-    saturation = Saturation.measure(shown, true[1])
-    known = np.tile(np.eye(3), (len(true[8]), 1, 1))
+    pairs = {k: (m, np.tile(np.eye(3), (len(m), 1, 1))) for k, m in shown.items()}
+    saturation = Saturation.measure(pairs, true[1])
+    known = pairs[8][1]
     full, information = saturation.undone(-shown[8], known, true[8])
     size, before = (np.linalg.norm(m, axis=1) for m in (true[8], shown[8]))
     assert np.abs(np.linalg.norm(full, axis=1) - size).mean() < 0.1 * np.abs(before - size).mean()

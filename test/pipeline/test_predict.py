@@ -193,6 +193,19 @@ def test_results_of_another_model_are_not_taken_for_this_ones(
     assert "--overwrite" in caplog.text
 
 
+def test_results_of_another_pixel_size_or_length_are_not_taken_for_this_ones(
+    tmp_path: Path, make_lone_scan: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = make_lone_scan(tmp_path / "scan.h5")
+    assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.2") == 0
+    assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.1") == 2
+    assert "holds results for pixels of 0.2 x 0.2 mm, expected 0.2 x 0.1 mm" in caplog.text
+    scan.unlink()
+    make_lone_scan(scan, frames=7)
+    assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.2") == 2
+    assert "holds results of 5 frames, expected 7" in caplog.text
+
+
 def test_asking_for_more_displacements_predicts_again(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path / "out", "--ddf", "none")
     assert run(dataset, tmp_path / "out", "--ddf", "full") == 0
