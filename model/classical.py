@@ -19,7 +19,7 @@ from model.decorrelation import Planes
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
-from model.repeats import bridged, fresh_frames, telling_pairs
+from model.repeats import bridged, fresh_frames, seen_once, telling_pairs
 from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
@@ -92,6 +92,11 @@ class Classical:
         self, frames: Frames, calibration: Calibration, device: torch.device
     ) -> LocalMotions:
         """Local motions (N-1, 4, 4) of frames (N, H, W)."""
+        return seen_once(frames, lambda shown: self._estimate(shown, calibration, device))
+
+    def _estimate(
+        self, frames: Frames, calibration: Calibration, device: torch.device
+    ) -> LocalMotions:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))

@@ -24,7 +24,7 @@ from model.device import Batches, fast_arithmetic
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
-from model.repeats import telling_pairs
+from model.repeats import seen_once, telling_pairs
 from model.screen import without_screen
 from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
@@ -77,6 +77,11 @@ class Learned:
 
         Raises OutOfMemoryError if one frame at a time is too much.
         """
+        return seen_once(frames, lambda shown: self._estimate(shown, calibration, device))
+
+    def _estimate(
+        self, frames: Frames, calibration: Calibration, device: torch.device
+    ) -> LocalMotions:
         steps = frames.shape[0] - 1
         if steps < 1:
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))

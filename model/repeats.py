@@ -2,18 +2,25 @@
 
 A grabber that is faster than its console takes a picture twice, and between two alike the hand
 moved on unseen. So a pair with such a frame tells nothing, and the motion from the picture before
-it to the one after it is shared out between the two steps.
+it to the one after it is shared out between the two steps. Where most pictures are taken twice or
+more often, each is looked at once, and so is the motion between it and the next.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.fusion import Motions
+from model.interface import LocalMotions
+from tusrec import poses
 from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 
 AT_ONCE = 8  # frames, for a picture may be large
+MOSTLY_FRESH = 2 / 3  # of the frames, from which on those that are not are exceptions
 
 
 def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
@@ -47,3 +54,46 @@ def bridged(motions: Motions) -> dict[int, tuple[Array, Array]]:
             step[place], known[place] = whole[places] / 2, of_whole[places]
         filled[1] = step, known
     return filled
+
+
+def seen_once(frames: Frames, estimate: Callable[[Frames], LocalMotions]) -> LocalMotions:
+    """Local motions (N-1, 4, 4) by `estimate`, of each picture once where most are repeated."""
+    numbers = np.flatnonzero(fresh_frames(frames))
+    count = frames.shape[0]
+    if len(numbers) < 2 or len(numbers) >= MOSTLY_FRESH * count:
+        return estimate(frames)
+    return shared_out(estimate(Picked(frames, numbers)), np.diff([*numbers, count]))
+
+
+def shared_out(motions: LocalMotions, shown: NDArray[np.int64]) -> LocalMotions:
+    """Motions between pictures (P-1, 4, 4) as steps between the frames that show them.
+
+    shown: (P,) in how many frames each picture is. A step is taken to be no surer than the whole,
+    for the hand may have hurried or lingered; after the last picture nothing is seen to move.
+    """
+    parts = poses.log(motions.T_previous_from_frame) / shown[:-1, None]
+    steps = np.repeat(poses.exp(parts), shown[:-1], axis=0)
+    covariance = np.repeat(motions.covariance, shown[:-1], axis=0)
+    rest = int(shown[-1]) - 1
+    return LocalMotions(
+        np.concatenate([steps, np.tile(np.eye(4), (rest, 1, 1))]),
+        np.concatenate([covariance, np.tile(covariance[-1], (rest, 1, 1))]),
+    )
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Some of frames (N, H, W), by their numbers (P,)."""
+
+    frames: Frames
+    numbers: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(P, H, W)."""
+        return len(self.numbers), *self.frames.shape[1:]
+
+    def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
+        """Frames key.start..key.stop of those, (M, H, W) uint8."""
+        picked = [self.frames[number : number + 1] for number in self.numbers[key]]
+        return np.concatenate([np.empty((0, *self.frames.shape[1:]), np.uint8), *picked])

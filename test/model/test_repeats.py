@@ -4,7 +4,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.repeats import AT_ONCE, bridged, fresh_frames, telling_pairs
+from model.interface import LocalMotions
+from model.repeats import (
+    AT_ONCE,
+    Picked,
+    bridged,
+    fresh_frames,
+    seen_once,
+    shared_out,
+    telling_pairs,
+)
+from tusrec import poses
+from tusrec.frames import Frames
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=3 * AT_ONCE))
@@ -50,3 +61,61 @@ def test_nothing_bridges_a_longer_freeze_or_a_scan_of_two_frames() -> None:
     np.testing.assert_array_equal(found[1][1], measured(1, frozen)[1])
     two = {1: measured(1, np.array([True, False]))}
     np.testing.assert_array_equal(bridged(two)[1][1], 0.0)
+
+
+def counted(frames: Frames) -> LocalMotions:
+    """As far along x as the grey level rises from frame to frame."""
+    levels = frames[0 : frames.shape[0]][:, 0, 0].astype(float)
+    xi = np.zeros((len(levels) - 1, 6))
+    xi[:, 3] = np.diff(levels)
+    return LocalMotions(poses.exp(xi), np.tile(np.eye(6), (len(xi), 1, 1)))
+
+
+def film(shown: list[int]) -> np.ndarray:
+    """Pictures of grey level 0, 6, 12, ..., each in so many frames."""
+    return np.repeat(6 * np.arange(len(shown)), shown)[:, None, None].astype(np.uint8)
+
+
+def test_a_grabber_three_times_as_fast_as_the_console_costs_no_motion() -> None:
+    frames = film([3] * 8)
+    found = seen_once(frames, counted)
+    assert len(found.T_previous_from_frame) == len(found.covariance) == 23
+    np.testing.assert_allclose(found.T_previous_from_frame[:21, 0, 3], 2.0)
+    np.testing.assert_array_equal(found.T_previous_from_frame[21:], np.tile(np.eye(4), (2, 1, 1)))
+    ends = poses.chain(found.T_previous_from_frame)[-1, 0, 3]
+    np.testing.assert_allclose(ends, 42.0)
+
+
+def test_pictures_shown_now_three_times_and_now_twice_are_given_their_time_each() -> None:
+    found = seen_once(film([3, 2, 3, 2]), counted)
+    np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [2, 2, 2, 3, 3, 2, 2, 2, 0])
+
+
+def test_single_repeats_are_left_to_the_estimator() -> None:
+    frames = film([1, 1, 2, 1, 1, 1])
+    np.testing.assert_array_equal(
+        seen_once(frames, counted).T_previous_from_frame, counted(frames).T_previous_from_frame
+    )
+
+
+def test_one_picture_throughout_is_left_to_the_estimator() -> None:
+    assert len(seen_once(film([9]), counted).T_previous_from_frame) == 8
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=20))
+def test_steps_shared_out_add_up_to_the_motions_between_pictures(shown: list[int]) -> None:
+    rng = np.random.default_rng(len(shown))
+    xi = 0.1 * rng.normal(size=(len(shown) - 1, 6))
+    motions = LocalMotions(poses.exp(xi), np.tile(np.eye(6), (len(xi), 1, 1)))
+    steps = shared_out(motions, np.array(shown))
+    assert len(steps.T_previous_from_frame) == sum(shown) - 1
+    end, expected = (poses.chain(part.T_previous_from_frame)[-1] for part in (steps, motions))
+    np.testing.assert_allclose(end, expected, atol=1e-9)
+
+
+def test_picked_frames_are_read_like_any() -> None:
+    frames = film([1] * 9)
+    picked = Picked(frames, np.array([1, 4, 8]))
+    assert picked.shape == (3, 1, 1)
+    np.testing.assert_array_equal(picked[1:3], frames[[4, 8]])
+    assert picked[3:3].shape == (0, 1, 1)
