@@ -89,9 +89,9 @@ rivals: $(READY)  ## tusrec against the organisers' network, both from the start
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(RIVALS_EACH) && wait $$sweeps
 	export OMP_NUM_THREADS=1; trap 'kill $$baseline 2>/dev/null' EXIT INT TERM; \
-	$(PY) train.py --model baseline --data $(CLIPS)/rotation $(CLIPS)/sweeps \
+	$(PY) train.py --model baseline --data $(CLIPS)/rotation $(CLIPS)/sweeps --keep 500 \
 		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/baseline & baseline=$$!; \
-	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/sweeps \
+	$(PY) train.py --data $(CLIPS)/rotation $(CLIPS)/sweeps --keep 500 \
 		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/tusrec && wait $$baseline
 	$(MAKE) score CHECKPOINT=out/rivals/tusrec/checkpoint.safetensors \
 		BASELINE=out/rivals/baseline/checkpoint.safetensors SCORE=out/rivals/score.json

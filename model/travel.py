@@ -3,8 +3,9 @@
 How a motion across the picture is shared between tilt and elevation speckle does not tell
 (`bench.speckle_floor`): a probe that is fanned about its contact and one that slides on look the
 same, and the network answers somewhere between the two. Over a scan they part. A fan turns back
-before its picture has moved by more than its own depth; what has travelled further slid on, and
-a tilt in proportion to the travel would by then have turned the probe over.
+before the middle of its picture has moved by two thirds of the picture's depth; what has travelled
+further slid on, and a tilt in proportion to the travel would by then have turned the probe over.
+That is so on a limb; round a belly a probe does tilt as it goes, and is taken to slide straight on.
 """
 
 import numpy as np

@@ -21,7 +21,7 @@ from training.clips import Clip, read_training_clip
 from training.folds import Fold
 from training.pose_learner import Prepared, prepare
 from training.sources import Source, holds_clips
-from training.tracked import cut
+from training.tracked import cut, require_trainable
 from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
 from tusrec.frames import evenly_spread
@@ -79,6 +79,7 @@ def _unseen_clips(place: Path, fold: Fold) -> Iterator[Clip]:
             _require_long(clip, path)
             yield clip
         return
+    require_trainable(place)
     scans = unseen_scans(place, fold) if str(fold) else find_scans(place).scans
     for number in evenly_spread(len(scans), MOST_SCANS):
         with scans[number].open() as scan:

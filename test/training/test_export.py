@@ -64,6 +64,15 @@ def test_tracked_scans_set_the_uncertainty_by_those_that_the_fold_held_out(
         calibration_clips([data], Fold(3, 5))
 
 
+def test_a_data_set_kept_for_evaluation_does_not_set_the_uncertainty(
+    tmp_path: Path, make_train_dataset: Callable[..., Path]
+) -> None:
+    data = make_train_dataset(tmp_path / "held out", {"sub001__RH_rotation": 12})
+    (data / "simulation.json").write_text('{"order": {"seed": 900300}}')
+    with pytest.raises(InputError, match="900300"):
+        calibration_clips([data], Fold())
+
+
 def test_clips_of_subjects_that_were_trained_on_do_not_set_the_uncertainty(tmp_path: Path) -> None:
     for subject in ("sub001", "sub002"):
         write_clip(moving_clip(length=10), tmp_path / "clips" / subject / "1.safetensors")
