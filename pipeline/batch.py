@@ -30,6 +30,7 @@ from tusrec.results import (
     Result,
     holds_displacements,
     read_result,
+    require_length,
     result_path,
     write_result,
 )
@@ -141,21 +142,15 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
             f"{scale:g}), expected {estimator.name} (probe scale {settings.probe_scale:g}); pass "
             "--overwrite or another --output"
         )
-    _require_same_scan(result, scan, path)
+    require_length(result.motion, scan.frames.shape[0], path)
+    _require_same_pixels(result, scan, path)
     if not holds_displacements(path, settings.ddf):
         return None
     seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
     return Outcome(scan.key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
 
 
-def _require_same_scan(result: Result, scan: Scan, path: Path) -> None:
-    """Raise InputError if a result is of other frames than a scan's, or of another calibration."""
-    frames, count = len(result.motion.T_first_from_frame) + 1, scan.frames.shape[0]
-    if frames != count:
-        raise InputError(
-            f"{path}: holds results of {frames} frames, expected {count}; pass --overwrite or "
-            "another --output"
-        )
+def _require_same_pixels(result: Result, scan: Scan, path: Path) -> None:
     scale, expected = result.attributes.get("calibration_scale"), scan.calibration.scale
     if scale is not None and not np.allclose(scale, expected):
         (x, y), (wanted_x, wanted_y) = (np.diag(of)[:2] for of in (scale, expected))

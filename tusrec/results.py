@@ -96,14 +96,18 @@ def read_scan_result(folder: Path, key: str, frames: int) -> Result:
     """The result of scan `key` in `folder`; InputError also if it is of another scan's length."""
     path = result_path(folder, key)
     result = read_result(path)
-    motion = result.motion
+    require_length(result.motion, frames, path)
+    return result
+
+
+def require_length(motion: Motion, frames: int, path: Path) -> None:
+    """Raise InputError naming `path` unless a result's motion is that of a scan of `frames`."""
     found = len(motion.T_first_from_frame), len(motion.T_previous_from_frame)
     if found != (frames - 1, frames - 1):
         raise InputError(
             f"{path}: holds {found[0]} global and {found[1]} local poses, expected {frames - 1} "
             "of each; predict the scan again with --overwrite"
         )
-    return result
 
 
 def holds_displacements(path: Path, ddf: str) -> bool:

@@ -203,7 +203,7 @@ def test_results_of_another_pixel_size_or_length_are_not_taken_for_this_ones(
     scan.unlink()
     make_lone_scan(scan, frames=7)
     assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.2") == 2
-    assert "holds results of 5 frames, expected 7" in caplog.text
+    assert "holds 4 global and 4 local poses, expected 6" in caplog.text
 
 
 def test_asking_for_more_displacements_predicts_again(dataset: Path, tmp_path: Path) -> None:
