@@ -141,12 +141,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"where results go (default: {' or '.join(str(folder) for _, folder in DOORS)})",
     )
     add_input_options(command)
-    add_run_options(command)
+    add_model_options(command)
+    add_output_options(command)
     return command
 
 
-def add_run_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that say how to predict and what to write."""
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say what predicts, and where."""
     command.add_argument(
         "--model",
         choices=sorted(ESTIMATORS),
@@ -166,18 +167,29 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         help="auto takes a GPU where there is one (default: %(default)s)",
     )
     command.add_argument(
-        "--ddf",
-        choices=DDF_KINDS,
-        default="landmarks",
-        help="displacements to write; full takes 7.4 MB a frame (default: %(default)s)",
-    )
-    command.add_argument(
         "--probe-scale",
         type=positive,
         default=1.0,
         metavar="S",
         help="factor on motion across the image for this probe, as `evaluate.py --fit-probe` finds "
         "it on a tracked scan (default: 1)",
+    )
+    command.add_argument(
+        "--jobs",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
+    )
+
+
+def add_output_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say what is written."""
+    command.add_argument(
+        "--ddf",
+        choices=DDF_KINDS,
+        default="landmarks",
+        help="displacements to write; full takes 7.4 MB a frame (default: %(default)s)",
     )
     command.add_argument(
         "--report", action="store_true", help="also write report.html, to look at in a browser"
@@ -191,13 +203,6 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         "or a figure (png, needs matplotlib); may be repeated",
     )
     command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
-    command.add_argument(
-        "--jobs",
-        type=whole_number(1),
-        default=1,
-        metavar="N",
-        help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
-    )
 
 
 def end_on_sigterm(*_: object) -> None:

@@ -21,7 +21,6 @@ from tusrec.comparison import (
     better_mirror,
     compare,
     constant_motion,
-    image_centre,
 )
 from tusrec.errors import InputError
 from tusrec.frames import Frames, in_memory_if_it_fits
@@ -74,7 +73,7 @@ def measure(source: ScanSource, estimators: Mapping[str, Estimator]) -> Measured
         truth = truth_of(scan)
         frames = in_memory_if_it_fits(scan.frames)
         canvas = Canvas.of(frames, moving_mask(frames), scan.calibration.spacing)
-        pairs = Pairs(truth.motion.T_first_from_frame, canvas, image_centre(truth.geometry))
+        pairs = Pairs(truth.motion.T_first_from_frame, canvas, truth.geometry.centre_mm)
         answers = {
             name: answer(name, estimator, frames, scan.calibration, pairs)
             for name, estimator in estimators.items()

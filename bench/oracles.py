@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec import poses
-from tusrec.comparison import image_centre
 from tusrec.displacements import affine_displacements
 from tusrec.metrics import Geometry, Motion
 
@@ -53,8 +52,8 @@ def _step_errors(local: Array, true: Array, geometry: Geometry) -> Array:
 
 
 def _freedoms(local: Array, geometry: Geometry) -> Array:
-    return poses.log(poses.about_point(local, image_centre(geometry)))
+    return poses.log(poses.about_point(local, geometry.centre_mm))
 
 
 def _motions(freedoms: Array, geometry: Geometry) -> Array:
-    return poses.about_point(poses.exp(freedoms), -image_centre(geometry))
+    return poses.about_point(poses.exp(freedoms), -geometry.centre_mm)

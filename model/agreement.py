@@ -8,16 +8,17 @@ than the network was unsure of either, it was too sure: over 63 simulated scans 
 of what its scales are wrong by from scan to scan.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from model.canonical import Canvas
 from model.cells import IN_PLANE
 from model.neighbours import SHORT
-from model.steps import Pairs, fall_short_by
+from model.steps import Pair, Pairs, fall_short_by
 
 Array = NDArray[np.float64]
-Pair = tuple[Array, Array]
 
 SHIFTS = [3, 4]  # places in xi of the motion along x and y
 NOISE = 0.015  # of the factor on shifts, in scans that show all of them
@@ -35,11 +36,13 @@ def in_agreement(pairs: Pairs, canvas: Canvas) -> dict[int, Pair]:
     whole = dict(pairs)
     if 2 in pairs and fall_short_by(pairs, canvas) < SHORT:
         factor = ratio(pairs[1], pairs[2])
-        whole[1] = _longer(pairs[1], np.where(factor < 1 + NOISE, 1.0, factor))
+        factor = np.where(factor < 1 + NOISE, 1.0, factor)
+        whole[1] = _times(pairs[1], SHIFTS, factor, factor)
     doubts = {k: doubt(pair, whole[2 * k], k) for k, pair in whole.items() if 2 * k in whole}
     nothing_known = np.ones(len(IN_PLANE))
     return {
-        k: _less_sure(pair, doubts.get(max(k // 2, 1), nothing_known)) for k, pair in whole.items()
+        k: _times(pair, IN_PLANE, 1.0, doubts.get(max(k // 2, 1), nothing_known))
+        for k, pair in whole.items()
     }
 
 
@@ -83,14 +86,9 @@ def _sums_and_whole(pair: Pair, doubled: Pair, interval: int) -> tuple[Array, Ar
     return sums[measured], whole[measured], unsure[measured]
 
 
-def _longer(pair: Pair, factor: Array) -> Pair:
+def _times(pair: Pair, places: Sequence[int], longer: Array | float, doubt: Array) -> Pair:
+    """A pair with some of its motions `longer` and their scales as much larger as `doubt` says."""
     motion, scale = (part.copy() for part in pair)
-    motion[:, SHIFTS] *= factor
-    scale[:, SHIFTS] *= factor
-    return motion, scale
-
-
-def _less_sure(pair: Pair, factor: Array) -> Pair:
-    motion, scale = pair[0], pair[1].copy()
-    scale[:, IN_PLANE] *= factor
+    motion[:, places] *= longer
+    scale[:, places] *= doubt
     return motion, scale

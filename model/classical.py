@@ -108,7 +108,8 @@ class Classical:
         matched = _match_all(sent, mask, speckle, grid)
         pairs = {k: found.only(telling_pairs(fresh, k)) for k, found in matched.items()}
         xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
-        return LocalMotions(_about_origin(poses.exp(xi), frames.shape, calibration), covariance)
+        T = poses.about_point(poses.exp(xi), -calibration.centre_mm(*frames.shape[1:]))
+        return LocalMotions(T, covariance)
 
 
 def _in_plane(pairs: dict[int, Pairs], steps: int) -> tuple[Array, Array]:
@@ -145,13 +146,6 @@ def _assemble(planar: tuple[Array, Array], across: tuple[Array, Array]) -> tuple
     joint = np.zeros((len(planar[0]), 6, 6))
     joint[:, :3, :3], joint[:, 3:, 3:] = planar[1], across[1]
     return np.hstack([planar[0], across[0]]) @ to_xi.T, to_xi @ joint @ to_xi.T
-
-
-def _about_origin(T: Array, shape: tuple[int, ...], calibration: Calibration) -> Array:
-    """Motions about the image's centre in the coordinates of the image."""
-    spacing_x, spacing_y = calibration.spacing
-    centre = np.array([spacing_x * (shape[2] + 1) / 2, spacing_y * (shape[1] + 1) / 2, 0.0])
-    return poses.about_point(T, -centre)
 
 
 def _sample_speckle(frames: Frames, mask: torch.Tensor, grid: Grid) -> Speckle:

@@ -90,8 +90,7 @@ class Learned:
         stretch = self._network.step_stretch.double().cpu().numpy()
         covariance *= np.outer(stretch, stretch)
         T = poses.about_point(poses.exp(xi), -canvas.centre_mm)
-        image_centre = np.array(calibration.spacing) * (np.array(frames.shape[:0:-1]) + 1) / 2
-        to_centre = moved_origin(np.append(image_centre, 0.0) - canvas.centre_mm)
+        to_centre = moved_origin(calibration.centre_mm(*frames.shape[1:]) - canvas.centre_mm)
         return LocalMotions(T, to_centre @ covariance @ to_centre.T)
 
     def pairs(

@@ -5,16 +5,14 @@ left, and its measured size falls short. A scan tells by how much: the same moti
 shorter ones, which are measured in full.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion import sums_of_steps
+from model.fusion import Motions, sums_of_steps
 
 Array = NDArray[np.float64]
-Pairs = tuple[Array, Array]
 
 BINS = 16
 LEAST_PAIRS = 8  # of a bin
@@ -35,7 +33,7 @@ class Saturation:
         return cls(np.array([np.inf]), np.ones(1))
 
     @classmethod
-    def measure(cls, pairs: Mapping[int, Pairs], steps: Array) -> "Saturation":
+    def measure(cls, pairs: Motions, steps: Array) -> "Saturation":
         """Of pairs by interval k, beside the sums of steps (S, 3).
 
         pairs: motions (S-k+1, 3) mm, up to sign, and information (S-k+1, 3, 3), 0 where nothing was

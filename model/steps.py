@@ -21,7 +21,8 @@ from model.signs import choose_signs
 from model.travel import without_steady_tilt
 
 Array = NDArray[np.float64]
-Pairs = Mapping[int, tuple[Array, Array]]  # interval -> xi (N-k, 6) and its Laplace scales
+Pair = tuple[Array, Array]  # xi (n, 6) and its Laplace scales
+Pairs = Mapping[int, Pair]  # by interval k, (N-k, 6)
 Motions = dict[int, tuple[Array, Array]]
 
 PLANE = (5, 1, 0)  # places in xi of what makes a plane of the motion across the picture

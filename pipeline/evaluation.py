@@ -13,7 +13,6 @@ from tusrec.comparison import (
     better_mirror,
     compare,
     constant_motion,
-    image_centre,
 )
 from tusrec.errors import InputError, TusrecError
 from tusrec.metrics import Geometry, identity
@@ -102,7 +101,7 @@ def _sizes_across(source: ScanSource, folder: Path) -> tuple[float, float]:
             raise InputError(f"{source.key}: no tracked poses, so no truth to fit a probe scale to")
         result = read_scan_result(folder, scan.key, scan.frames.shape[0])
         geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-        predicted, true = sizes_across(result.motion, truth, image_centre(geometry))
+        predicted, true = sizes_across(result.motion, truth, geometry.centre_mm)
         return predicted / float(result.attributes.get("probe_scale", 1.0)), true
 
 

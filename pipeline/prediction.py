@@ -10,9 +10,8 @@ from model.interface import Estimator
 from pipeline.probe_scale import scaled
 from tusrec import poses
 from tusrec.calibration import Calibration
-from tusrec.comparison import image_centre
 from tusrec.frames import Frames
-from tusrec.metrics import Geometry, Motion
+from tusrec.metrics import Motion
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,6 @@ def predict_motion(
     with torch.inference_mode():
         local = estimator.estimate(frames, calibration, device)
     if probe_scale != 1.0:
-        _, height, width = frames.shape
-        geometry = Geometry(calibration.scale, height, width, np.empty((0, 3), np.int64))
-        local = scaled(local, image_centre(geometry), probe_scale)
+        local = scaled(local, calibration.centre_mm(*frames.shape[1:]), probe_scale)
     T_first_from_frame = poses.chain(local.T_previous_from_frame)
     return Prediction(Motion(T_first_from_frame, local.T_previous_from_frame), local.covariance)

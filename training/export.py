@@ -25,7 +25,6 @@ from training.tracked import cut, require_trainable
 from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
 from tusrec.frames import evenly_spread
-from tusrec.layouts import find_scans
 
 MODELS = {
     "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
@@ -73,14 +72,13 @@ def calibration_clips(places: Sequence[Path], fold: Fold) -> list[Prepared]:
 
 def _unseen_clips(place: Path, fold: Fold) -> Iterator[Clip]:
     if holds_clips(place):
-        source = Source(place.name, place)
-        for path in source.held_out(fold) if str(fold) else source.clips():
+        for path in Source(place.name, place).unseen(fold):
             clip = read_training_clip(path)
             _require_long(clip, path)
             yield clip
         return
     require_trainable(place)
-    scans = unseen_scans(place, fold) if str(fold) else find_scans(place).scans
+    scans = unseen_scans(place, fold)
     for number in evenly_spread(len(scans), MOST_SCANS):
         with scans[number].open() as scan:
             (clip,) = cut(scan, [0], LONGEST)

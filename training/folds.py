@@ -2,8 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Fold:
     def holds_out(self, subject: str) -> bool:
         """Whether a subject (`sub012`) or a simulated clip (`1_000012`) is kept from training."""
         return self.number is not None and subject_number(subject) % self.count == self.number
+
+    def unseen(self, found: Sequence[Found], subject: Callable[[Found], str]) -> list[Found]:
+        """What is of the subjects that this fold holds out; all where it is none."""
+        return [one for one in found if self.number is None or self.holds_out(subject(one))]
 
     def __str__(self) -> str:
         return "" if self.number is None else f"{self.number}/{self.count}"

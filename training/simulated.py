@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from model.persistence import averaged
 from model.screen import Screen
@@ -32,7 +33,11 @@ from tusrec.errors import InputError, TusrecError
 from tusrec.options import whole_number
 
 LENGTH = 16  # frames of a clip
-LONGEST_STEP = 3  # of a clip, in frames of the scan: slower frame rates and faster hands
+LONGEST_STEP = 4  # of a clip, in frames of the scan: slower frame rates and faster hands
+PACES = (1.0, 3.0)  # mean step of a clip
+# In most clips the hand's pace changes: that one scan's fast and slow motions lose speckle by one
+# law shows only where both are seen.
+CHANGING_SHARE, CHANGE, CHANGE_FRAMES = 0.7, 0.6, 6.0  # its log's deviation, smooth over frames
 WARM_UP = 8  # frames before the first, which persistence mixes into it
 PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
 PERSISTENT_SHARE = 0.3  # scanners are sold with it switched on,
@@ -138,13 +143,19 @@ def fitting_picture(probe: Probe) -> ImageGrid:
 
 
 def _frame_numbers(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers (WARM_UP + length,) of the frames shown, about every one, second or third."""
-    step = int(rng.choice([1, 2, LONGEST_STEP], p=[0.6, 0.25, 0.15]))
-    last = int(rng.integers((length - 1) * step + WARM_UP, count))
-    numbers = last - step * np.arange(length + WARM_UP)[::-1]
+    """Numbers (WARM_UP + length,) of the frames shown, some way apart that mostly changes."""
+    pace = rng.uniform(*np.log(PACES))
+    if rng.random() < CHANGING_SHARE:
+        white = rng.standard_normal(WARM_UP + length)
+        smooth = ndimage.gaussian_filter1d(white, CHANGE_FRAMES)
+        pace = pace + CHANGE * (smooth - smooth.mean()) / smooth.std()
+    steps = np.exp(pace + np.zeros(WARM_UP + length)).clip(1, LONGEST_STEP)
+    places = np.cumsum(steps)
     if rng.random() < UNEVEN_SHARE:
-        numbers = numbers - rng.integers(step, size=len(numbers))
-    return np.maximum(numbers, 0)
+        places = places - (steps - 1) * rng.random(len(steps))
+    numbers = np.round(places - places[WARM_UP])
+    first = rng.integers(max(count - numbers[-1], 1))
+    return np.asarray(np.maximum(numbers + first, 0), np.int64)
 
 
 def _on_screen(

@@ -51,9 +51,9 @@ class Source:
             return "add tracked scans of other subjects, or choose another --fold"
         return f"run `python -m training.simulated {self.folder}`"
 
-    def held_out(self, fold: Fold) -> list[Path]:
-        """Clips that are not trained on."""
-        return [clip for clip in self.clips() if fold.holds_out(self.subject(clip))]
+    def unseen(self, fold: Fold) -> list[Path]:
+        """Clips of the subjects that a fold holds out, or all where there is none."""
+        return fold.unseen(self.clips(), self.subject)
 
 
 def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Source:

@@ -106,14 +106,13 @@ def held_out_sets(
 
 def _of_source(source: Source, fold: Fold, amount: Amount, learner: Learner) -> HeldOutSet:
     if source.dataset is None:
-        return _of_clips(source.name, source.held_out(fold), amount, learner)
+        return _of_clips(source.name, source.unseen(fold), amount, learner)
     return _of_scans(source.name, unseen_scans(source.dataset, fold), amount, learner)
 
 
 def unseen_scans(dataset: Path, fold: Fold) -> list[ScanSource]:
-    """The scans of a data set that a fold holds out."""
-    scans = find_scans(dataset).scans
-    return [scan for scan in scans if fold.holds_out(subject_of(scan.key))]
+    """The scans of a data set whose subjects a fold holds out, or all where there is none."""
+    return fold.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
 
 
 def _of_folder(path: Path, amount: Amount, learner: Learner) -> HeldOutSet:

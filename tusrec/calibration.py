@@ -34,10 +34,19 @@ class Calibration:
         """Size of a pixel (x, y) in mm."""
         return float(self.scale[0, 0]), float(self.scale[1, 1])
 
+    def centre_mm(self, height: int, width: int) -> NDArray[np.float64]:
+        """The centre of an image of so many pixels, (3,) image mm."""
+        return image_centre(self.scale, height, width)
+
     @property
     def T_image_from_pixel(self) -> NDArray[np.float64]:
         """Where a pixel (x, y, 0, 1) truly lies, counted from 1, in image mm: (4, 4)."""
         return np.asarray(self.shear @ self.scale, np.float64)
+
+
+def image_centre(scale: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """The centre of an image by its `Calibration.scale` (4, 4), (3,) image mm."""
+    return np.asarray((scale @ [(width + 1) / 2, (height + 1) / 2, 0.0, 1.0])[:3], np.float64)
 
 
 def from_spacing(spacing_x: float, spacing_y: float) -> Calibration:

@@ -60,7 +60,7 @@ def compare(predicted: Motion, truth: Truth) -> Comparison:
     """All measures of a prediction of N-1 motions."""
     true, geometry = truth.motion, truth.geometry
     found = metrics.errors(predicted, true, geometry)
-    centre = image_centre(geometry)
+    centre = geometry.centre_mm
     x, y = (freedoms(m.T_previous_from_frame, centre) for m in (true, predicted))
     drift = np.linalg.norm(_places(predicted, centre)[-1] - _places(true, centre)[-1])
     path = np.linalg.norm(np.diff(_places(true, centre), axis=0), axis=1).sum()
@@ -72,12 +72,6 @@ def compare(predicted: Motion, truth: Truth) -> Comparison:
         final_drift_mm=float(drift),
         drift_percent=float(100 * drift / path) if path > 0 else float("nan"),
     )
-
-
-def image_centre(geometry: Geometry) -> NDArray[np.float64]:
-    """The centre of the image, (3,) mm."""
-    pixel = np.array([(geometry.width + 1) / 2, (geometry.height + 1) / 2, 0.0, 1.0])
-    return np.asarray((geometry.scale @ pixel)[:3], np.float64)
 
 
 def freedoms(T_a_from_b: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:

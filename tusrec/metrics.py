@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tusrec.calibration import image_centre
 from tusrec.displacements import affine_displacements, landmark_displacements
 
 THREADS = min(4, os.cpu_count() or 1)  # numpy lets go of the interpreter's lock
@@ -41,6 +42,11 @@ class Geometry:
     height: int
     width: int
     landmarks: NDArray[np.integer]
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        """The centre of the image, (3,) image mm."""
+        return image_centre(self.scale, self.height, self.width)
 
 
 def errors(predicted: Motion, true: Motion, geometry: Geometry) -> Errors:

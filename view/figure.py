@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tusrec.comparison import FREEDOMS, freedoms, image_centre
+from tusrec.comparison import FREEDOMS, freedoms
 from tusrec.errors import InputError
 from tusrec.files import atomic_path
 from tusrec.frames import evenly_spread
-from tusrec.metrics import Geometry, Motion
+from tusrec.metrics import Motion
 from tusrec.results import Result
 from tusrec.scans import Scan
 from view.space import with_first
@@ -43,7 +43,7 @@ def write_figure(path: Path, scan: Scan, result: Result) -> None:
         ) from error
     true = scan.true_motion()
     motions = ({"tracked": true} if true else {}) | {"predicted": result.motion}
-    centre = image_centre(Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks))
+    centre = scan.calibration.centre_mm(*scan.image_size)
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     grid = figure.add_gridspec(4, 3)
     space = figure.add_subplot(grid[:2, :2], projection="3d")

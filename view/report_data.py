@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tusrec.comparison import FREEDOMS, Comparison, Truth, compare, freedoms, image_centre
+from tusrec.comparison import FREEDOMS, Comparison, Truth, compare, freedoms
 from tusrec.frames import Frames, in_memory_if_it_fits
 from tusrec.metrics import Geometry, Motion, identity
 from tusrec.results import Result
@@ -33,7 +33,7 @@ def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> d
     """Everything about a scan whose prediction is `result`; `folder` takes temporary files."""
     frames = in_memory_if_it_fits(scan.frames)
     geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-    centre = image_centre(geometry)
+    centre = geometry.centre_mm
     true = scan.true_motion()
     motions = {"predicted": result.motion} | ({"tracked": true} if true else {})
     deviation = position_deviation(

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from bench.oracles import chained, with_true_bias, with_true_scale, with_true_signs
 from tusrec import metrics, poses
-from tusrec.comparison import image_centre
 from tusrec.metrics import Geometry
 
 GEOMETRY = Geometry(np.diag([0.23, 0.22, 1.0, 1.0]), 60, 80, np.empty((0, 3), np.int64))
@@ -21,7 +20,7 @@ def freedoms(seed: int) -> np.ndarray:
 
 def motions(xi: np.ndarray) -> np.ndarray:
     """Steps (M, 4, 4) of freedoms about the image's centre."""
-    return poses.about_point(poses.exp(xi), -image_centre(GEOMETRY))
+    return poses.about_point(poses.exp(xi), -GEOMETRY.centre_mm)
 
 
 @given(seed=seeds, mirrored=st.lists(st.booleans(), min_size=STEPS, max_size=STEPS))

@@ -92,26 +92,39 @@ def test_a_screen_of_means_shows_each_frame_with_those_about_it() -> None:
     np.testing.assert_array_equal(shown[:, 0, 0], [3, 40, 60])
 
 
-def test_frames_taken_at_another_pace_are_unevenly_spaced_and_in_order() -> None:
-    uneven = 0
-    for seed in range(60):
-        numbers = simulated._frame_numbers(90, 16, np.random.default_rng(seed))
-        steps = np.diff(numbers[simulated.WARM_UP :])
-        assert (steps >= 1).all()
-        uneven += len(set(steps.tolist())) > 1
-    assert 3 <= uneven <= 20
+EXCERPT = LONGEST_STEP * 15 + 1 + max(MEANS) // 2  # as for a clip of 16 frames
 
 
-def test_frames_shown_are_evenly_spaced_and_within_the_excerpt(
+def _paces() -> np.ndarray:
+    """Steps (60, 15) between the frames of clips."""
+    drawn = [simulated._frame_numbers(EXCERPT, 16, np.random.default_rng(n)) for n in range(60)]
+    assert all(len(numbers) == WARM_UP + 16 for numbers in drawn)
+    assert min(numbers.min() for numbers in drawn) >= 0
+    assert max(numbers.max() for numbers in drawn) < EXCERPT
+    return np.diff(np.array(drawn)[:, WARM_UP:], axis=1)
+
+
+def test_frames_shown_are_in_order_and_within_the_excerpt() -> None:
+    steps = _paces()
+    assert (steps >= 1).all()
+    assert 1.5 < steps.mean() < 2.5
+
+
+def test_in_most_clips_the_hand_changes_its_pace() -> None:
+    steps = _paces()
+    smooth = (steps[:, :5].mean(axis=1), steps[:, -5:].mean(axis=1))
+    changed = np.abs(np.log(smooth[0] / smooth[1])) > np.log(1.5)
+    assert 0.25 < changed.mean() < 0.75
+
+
+def test_without_a_change_of_pace_frames_are_about_evenly_spaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(simulated, "UNEVEN_SHARE", 0.0)
-    for seed in range(30):
-        numbers = simulated._frame_numbers(54, 16, np.random.default_rng(seed))
-        assert len(numbers) == simulated.WARM_UP + 16
-        assert numbers.min() >= 0
-        assert numbers.max() < 54
-        assert len(set(np.diff(numbers[simulated.WARM_UP :]).tolist())) == 1
+    monkeypatch.setattr(simulated, "CHANGING_SHARE", 0.0)
+    steps = _paces()
+    assert (np.ptp(steps, axis=1) <= 1).all()
+    assert len(np.unique(steps)) >= 3
 
 
 def test_clips_are_made_from_a_number_on_and_shared_among_processes(

@@ -116,17 +116,17 @@ def test_no_subject_is_both_trained_on_and_held_out(
     found = [find_source(folder, tmp_path / "cache") for folder in folders]
     fold = Fold(number, 3)
     trained = {s.subject(clip) for s in found for clip in s.kept(fold)}
-    held = {s.subject(clip) for s in found for clip in s.held_out(fold)}
+    held = {s.subject(clip) for s in found for clip in s.unseen(fold)}
     assert trained
     assert held
     assert not trained & held
     everything = {clip for s in found for clip in s.clips()}
-    assert everything == {clip for s in found for clip in [*s.kept(fold), *s.held_out(fold)]}
+    assert everything == {clip for s in found for clip in [*s.kept(fold), *s.unseen(fold)]}
     mixture = mixture_of(found, fold, key, capacity=10)
     drawn = {
         frames for step in range(20) for frames in mixture.draw(4, np.random.default_rng(step))
     }
-    assert not drawn & {key(read_clip(clip)) for s in found for clip in s.held_out(fold)}
+    assert not drawn & {key(read_clip(clip)) for s in found for clip in s.unseen(fold)}
 
 
 def test_clips_of_a_subject_in_one_folder_are_known_by_their_name() -> None:

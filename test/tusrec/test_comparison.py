@@ -84,7 +84,7 @@ def test_each_freedom_is_named_after_its_axis_about_the_image_centre(name: str, 
     xi[0, place] = 0.25
     expected = np.zeros(6)
     expected[FREEDOMS.index(name)] = 0.25
-    assert comparison.image_centre(GEOMETRY) == pytest.approx(CENTRE)
+    assert GEOMETRY.centre_mm == pytest.approx(CENTRE)
     found = comparison.freedoms(about_centre(xi), CENTRE)[0]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
