@@ -29,7 +29,7 @@ def read_frames(path: Path) -> NDArray[np.uint8]:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if pixels.ndim == 4 and pixels.shape[3] == 3:
-        pixels = (pixels @ LUMA).round().astype(pixels.dtype)
+        pixels = np.stack([(frame @ LUMA).round().astype(pixels.dtype) for frame in pixels])
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[0] < 2:
         raise InputError(
             f"{path}: found {pixels.shape} {pixels.dtype}, expected at least 2 frames of "

@@ -17,6 +17,19 @@ def test_a_containers_limit_is_seen_in_either_version_of_control_groups(
     assert memory.available_bytes() == 3_000_000
 
 
+def test_files_that_the_kernel_keeps_in_memory_count_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 300000\nactive_file 200000\n")
+    (tmp_path / "limit").write_text("5000000\n")
+    (tmp_path / "used").write_text("2000000\n")
+    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path / "limit", tmp_path / "used"),))
+    assert memory.available_bytes() == 3_500_000
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable:       200 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    assert memory.available_bytes() == 200 * 1024
+
+
 def test_a_container_without_a_limit_has_what_the_machine_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
