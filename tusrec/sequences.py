@@ -4,6 +4,7 @@ Every frame carries named transforms, `Seq_Frame0000_ProbeToTrackerTransform` = 
 row, where AToB takes column vectors of A to B, with a status. Source: IGSIO's file format.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class SequenceScan:
     path: Path
     image_to_probe: Calibration | None = None
     spacing: tuple[float, float] | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The one file."""
+        return [self.path]
 
     @contextmanager
     def open(self) -> Iterator[Scan]:
@@ -83,7 +89,7 @@ class _Transforms:
         self._names = [
             key.removeprefix(prefix).removesuffix(suffix)
             for key in fields
-            if key.startswith(prefix) and key.endswith(suffix) and "To" in key
+            if key.startswith(prefix) and key.endswith(suffix)
         ]
 
     def to_world(self, system: str) -> NDArray[np.float64] | None:
@@ -91,7 +97,7 @@ class _Transforms:
         valid = [name for name in self._names if self._is_valid(name)]
         reached = {system: np.broadcast_to(np.eye(4), (len(self._frames), 4, 4))}
         while step := next((name for name in valid if _leads_on(name, reached)), None):
-            source, _, target = step.partition("To")
+            source, target = _systems(step)
             T_target_from_source = self._matrices(step)
             if source in reached:
                 reached[target] = T_target_from_source @ reached[source]
@@ -123,6 +129,15 @@ class _Transforms:
         return matrices
 
 
+def _systems(name: str) -> tuple[str, str]:
+    """The coordinate systems of `AToB`, as IGSIO reads it: `To` before a capital, not at the start.
+
+    Empty ones for a name of another kind.
+    """
+    match = re.fullmatch(r"([A-Z].*?)To([A-Z].*)", name)
+    return (match[1], match[2]) if match else ("", "")
+
+
 def _is_usable(name: str, matrices: NDArray[np.float64]) -> bool:
     """Finite and invertible; ImageTo... may leave its third column empty and is not inverted."""
     if not np.isfinite(matrices).all():
@@ -135,7 +150,7 @@ def _leads_on(name: str, reached: dict[str, NDArray[np.float64]]) -> bool:
 
     Nothing leads back to Image, whose transform may be singular.
     """
-    source, _, target = name.partition("To")
+    source, target = _systems(name)
     if source in reached:
         return target not in reached
     return target in reached and source != "Image"

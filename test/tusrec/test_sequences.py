@@ -107,6 +107,13 @@ def test_the_probe_is_followed_to_whichever_world_there_is(
     np.testing.assert_array_equal(poses_of(scan), STEPS)
 
 
+def test_a_system_may_be_named_tool(tmp_path: Path, make_sequence: Make) -> None:
+    still = np.tile(PIXEL, (FRAMES, 1, 1))
+    path = make_sequence(tmp_path / "a.mha", {"ImageToTool": still, "ToolToTracker": STEPS})
+    other = make_sequence(tmp_path / "b.mha", {"ImageToProbe": still, "ProbeToTracker": STEPS})
+    np.testing.assert_array_equal(poses_of(opened(path)), poses_of(opened(other)))
+
+
 def test_a_transform_is_inverted_where_it_leads_the_other_way(
     tmp_path: Path, make_sequence: Make
 ) -> None:
