@@ -11,16 +11,17 @@ from pathlib import Path
 
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
-from pipeline.batch import Settings, predict_all
-from pipeline.inputs import add_input_options, chosen, input_options
+from pipeline.batch import Outcome, Settings, predict_all
+from pipeline.inputs import add_input_options, chosen, input_options, require_kept
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_summary
 from tusrec.errors import InputError, TusrecError
-from tusrec.files import require_writable
-from tusrec.layouts import find_scans
+from tusrec.files import readable, require_writable
+from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
-from tusrec.results import DDF_KINDS
+from tusrec.results import DDF_KINDS, result_path
+from tusrec.scans import ScanSource
 from view.exports import EXPORTS
 from view.present import present
 
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     dataset = find_scans(options.input, input_options(options))
     sources = chosen(dataset.scans, options.scan)
+    results = [result_path(options.output, source.key) for source in sources]
+    require_kept(dataset.scans, [*results, *exported(options, sources)])
     require_writable(options.output)
     load_estimator(options.model, options.weights)
     device = describe_device(choose_device(options.device, rank.local_index))
@@ -67,18 +70,32 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     outcomes = rank.gather(
         list(reported(predict_all(share, settings, options.jobs), total=len(share)))
     )
+    exit_code = max(outcome.exit_code for outcome in outcomes)
+    if rank.index == 0:
+        run_facts = {"started": started, "input": str(options.input), "device": device}
+        exit_code = max(exit_code, sum_up(options, dataset, sources, outcomes, run_facts))
+    # Where one rank ends with an error torchrun ends all: none may before rank 0 has summed up.
+    return max(rank.gather([exit_code]))
+
+
+def sum_up(
+    options: argparse.Namespace,
+    dataset: Dataset,
+    sources: Sequence[ScanSource],
+    outcomes: list[Outcome],
+    run_facts: dict[str, str],
+) -> int:
+    """Write what a whole run leaves beside its results; gives the exports' exit code."""
     order = {source.key: place for place, source in enumerate(sources)}
     outcomes.sort(key=lambda outcome: order[outcome.key])
-    if rank.index == 0:
-        said = {"started": started, "input": str(options.input), "device": device}
-        asked = {"model": options.model, "ddf": options.ddf}
-        write_summary(options.output, dataset, outcomes, {**said, **asked})
-        log.info("results in %s; %s tells what became of each scan", options.output, RUN_FILE)
-        failures = {outcome.key: outcome.message for outcome in outcomes if outcome.exit_code}
-        facts = {"input": said["input"], "predicted": started} if options.report else None
-        exit_code = present(options.output, sources, failures, options.export, facts)
-        return max(exit_code, *(outcome.exit_code for outcome in outcomes))
-    return max(outcome.exit_code for outcome in outcomes)
+    estimator = load_estimator(options.model, options.weights)
+    made_by = estimator.name, estimator.weights_sha256, options.probe_scale
+    asked = {"model": options.model, "ddf": options.ddf}
+    write_summary(options.output, dataset, outcomes, {**run_facts, **asked}, made_by)
+    log.info("results in %s; %s tells what became of each scan", options.output, RUN_FILE)
+    failures = {outcome.key: outcome.message for outcome in outcomes if outcome.exit_code}
+    facts = {"input": run_facts["input"]} if options.report else None
+    return present(options.output, sources, failures, options.export, facts)
 
 
 def fill_in_folders(options: argparse.Namespace) -> None:
@@ -98,9 +115,16 @@ def fill_in_folders(options: argparse.Namespace) -> None:
         raise InputError("no place for results; pass --output")
 
 
+def exported(options: argparse.Namespace, sources: Sequence[ScanSource]) -> list[Path]:
+    """The files, or folders, that --export asks for."""
+    names = [f"{source.key}.{kind}" for source in sources for kind in options.export]
+    return [options.output / name for name in names]
+
+
 def holds_files(folder: Path) -> bool:
     """Whether a folder is there and not empty; an image may bring empty mount points."""
-    return folder.is_dir() and any(folder.iterdir())
+    with readable(folder):
+        return folder.is_dir() and any(folder.iterdir())
 
 
 def settings_of(options: argparse.Namespace, rank: Rank) -> Settings:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inputs import add_input_options, chosen, input_options
+from pipeline.inputs import add_input_options, chosen, input_options, require_kept
 from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct every scan; one that fails is told and does not cost the others."""
-    sources = chosen(find_scans(options.input, input_options(options)).scans, options.scan)
+    scans = find_scans(options.input, input_options(options)).scans
+    sources = chosen(scans, options.scan)
+    require_kept(scans, [volume_path(options, source.key) for source in sources])
     require_writable(options.output)
     exit_code = 0
     for source in sources:
@@ -80,10 +82,15 @@ def reconstruct_scan(source: ScanSource, options: argparse.Namespace) -> None:
         volume = reconstruct(frames, places, pixels, grid, method)
     if method.fill_holes:
         volume = fill_holes(volume, method.fill_holes)
-    path = options.output / f"{scan.key}.{options.format}"
+    path = volume_path(options, scan.key)
     mask_path = write_volume(path, volume)
     covered = 100 * np.count_nonzero(volume.mask) / grid.voxels
     log.info("%s and %s: data in %.0f %% of the voxels", path, mask_path.name, covered)
+
+
+def volume_path(options: argparse.Namespace, key: str) -> Path:
+    """Where the volume of a scan is written."""
+    return Path(options.output / f"{key}.{options.format}")
 
 
 def pixel_places(scan: Scan, options: argparse.Namespace) -> NDArray[np.float64]:

@@ -4,8 +4,9 @@ import logging
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -74,16 +75,58 @@ def predict_all(sources: list[ScanSource], settings: Settings, jobs: int) -> Ite
     if jobs <= 1:
         yield from (predict_one(source, settings) for source in sources)
         return
+    waiting = deque(sources)
+    while waiting:
+        suspects: list[ScanSource] = []
+        yield from _until_one_is_killed(waiting, suspects, settings, jobs)
+        for source in suspects:  # alone, so that only the one that is killed again fails
+            alone, killed = deque([source]), list[ScanSource]()
+            yield from _until_one_is_killed(alone, killed, settings, 1)
+            yield from map(_killed, killed)
+
+
+def _until_one_is_killed(
+    waiting: "deque[ScanSource]", suspects: list[ScanSource], settings: Settings, jobs: int
+) -> Iterator[Outcome]:
+    """Outcomes of those `waiting`, taken from there, until the system kills a process.
+
+    It may have been that of any scan being predicted then; these become `suspects`.
+    """
     context = multiprocessing.get_context("spawn")
     initial = (context.Value("i", 0), jobs)
+    running: dict[Future[Outcome], ScanSource] = {}
     with ProcessPoolExecutor(jobs, context, _start_worker, initial) as pool:
-        futures = {pool.submit(_predict_in_worker, source, settings): source for source in sources}
         try:
-            for future in as_completed(futures):
-                yield _outcome_of(future, futures[future].key)
+            while not suspects and (waiting or running):
+                while waiting and len(running) < jobs:
+                    source = waiting.popleft()
+                    running[_submitted(pool, source, settings)] = source
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    source = running.pop(future)
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        suspects.append(source)
         except BaseException:
-            _end_workers(pool, [result_path(settings.output, source.key) for source in sources])
+            _end_workers(pool, [result_path(settings.output, s.key) for s in running.values()])
             raise
+    suspects.extend(running.values())
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, source: ScanSource, settings: Settings
+) -> "Future[Outcome]":
+    try:
+        return pool.submit(_predict_in_worker, source, settings)
+    except BrokenProcessPool as error:  # of a process that was killed a moment ago
+        failed: Future[Outcome] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _killed(source: ScanSource) -> Outcome:
+    message = f"{source.key}: its process was killed, most likely out of memory; give fewer --jobs"
+    return _failed(source.key, message, OutOfMemoryError.exit_code)
 
 
 def predict_one(source: ScanSource, settings: Settings) -> Outcome:
@@ -92,6 +135,8 @@ def predict_one(source: ScanSource, settings: Settings) -> Outcome:
         estimator = load_estimator(settings.model, settings.weights)
         with source.open() as scan:
             return _kept(scan, estimator, settings) or _predict(scan, estimator, settings)
+    except OutOfMemoryError as error:  # of the device, which knows no scan
+        return _failed(source.key, f"{source.key}: {error}", error.exit_code)
     except TusrecError as error:
         return _failed(source.key, str(error), error.exit_code)
     except Exception as error:  # a defect in one scan must not cost the others
@@ -134,20 +179,33 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
     except InputError as error:
         log.warning("%s; predicting it again", error)
         return None
-    found = (result.attributes.get("model"), result.attributes.get("weights_sha256"))
-    scale = float(result.attributes.get("probe_scale", 1.0))
-    if (*found, scale) != (estimator.name, estimator.weights_sha256, settings.probe_scale):
+    expected = (estimator.name, estimator.weights_sha256, settings.probe_scale)
+    if result.made_by != expected:
         raise InputError(
-            f"{path}: holds results of model {found[0]} (weights {found[1] or 'none'}, probe scale "
-            f"{scale:g}), expected {estimator.name} (probe scale {settings.probe_scale:g}); pass "
-            "--overwrite or another --output"
+            f"{path}: holds results of {_maker(*result.made_by)}, expected {_maker(*expected)}; "
+            "pass --overwrite or another --output"
         )
     require_length(result.motion, scan.frames.shape[0], path)
     _require_same_pixels(result, scan, path)
-    if not holds_displacements(path, settings.ddf):
+    _require_same_frames(result, scan, path)
+    beside = result.attributes.get("beside_sha256", scan.beside_sha256())
+    if beside != scan.beside_sha256() or not holds_displacements(path, settings.ddf):
         return None
     seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
     return Outcome(scan.key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
+
+
+def _maker(model: str, weights_sha256: str, probe_scale: float) -> str:
+    return f"model {model} (weights {weights_sha256 or 'none'}, probe scale {probe_scale:g})"
+
+
+def _require_same_frames(result: Result, scan: Scan, path: Path) -> None:
+    found, expected = result.attributes.get("frames_sha256"), scan.frames_sha256()
+    if found not in (None, expected):
+        raise InputError(
+            f"{path}: holds results for other frames (sha256 {found[:8]}), expected those of "
+            f"{scan.key} ({expected[:8]}); pass --overwrite or another --output"
+        )
 
 
 def _require_same_pixels(result: Result, scan: Scan, path: Path) -> None:
@@ -180,6 +238,9 @@ def _attributes(
         "image_height": scan.image_size[0],
         "image_width": scan.image_size[1],
         "protocol": protocol_of(scan.key),
+        "predicted": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "frames_sha256": scan.frames_sha256(),
+        "beside_sha256": scan.beside_sha256(),
         **(asdict(errors) if errors else {}),
     }
 
@@ -213,11 +274,3 @@ def _end_workers(pool: ProcessPoolExecutor, results: list[Path]) -> None:
     pool.shutdown(wait=True, cancel_futures=True)
     for path in results:
         discard_partial(path)
-
-
-def _outcome_of(future: "Future[Outcome]", key: str) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        message = f"{key}: its process was killed, most likely out of memory; give fewer --jobs"
-        return _failed(key, message, OutOfMemoryError.exit_code)

@@ -2,6 +2,7 @@
 
 import argparse
 import fnmatch
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("X", "Y"),
-        help="pixel size in mm of a single file, in place of what its files say",
+        help="pixel size in mm of single files: a .h5 without calibration, DICOM in place of what "
+        "it says, a sequence that does not say",
     )
     parser.add_argument(
         "--image-to-probe",
@@ -51,6 +53,17 @@ def input_options(options: argparse.Namespace) -> InputOptions:
         image_to_probe = from_image_to_probe(matrix, "--image-to-probe")
     spacing = (options.spacing[0], options.spacing[1]) if options.spacing else None
     return InputOptions(options.calib, image_to_probe, spacing)
+
+
+def require_kept(sources: Sequence[ScanSource], written: Iterable[Path]) -> None:
+    """Raise InputError if a file that is going to be written is one that a scan is read from."""
+    read = {path.resolve() for source in sources for path in source.paths}
+    for path in written:
+        if path.resolve() in read:
+            raise InputError(
+                f"{path}: found a scan where a result would be written over it; choose another "
+                "--output"
+            )
 
 
 def chosen(scans: list[ScanSource], patterns: list[str]) -> list[ScanSource]:

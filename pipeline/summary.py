@@ -19,9 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def write_summary(
-    output: Path, dataset: Dataset, outcomes: list[Outcome], settings: dict[str, Any]
+    output: Path,
+    dataset: Dataset,
+    outcomes: list[Outcome],
+    settings: dict[str, Any],
+    made_by: tuple[str, str, float],
 ) -> None:
-    """Write run.json (settings, versions, an entry a scan) and metrics.h5 into `output`."""
+    """Write run.json (settings, versions, an entry a scan) and metrics.h5 into `output`.
+
+    made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
+    """
     run = {
         **settings,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -31,13 +38,14 @@ def write_summary(
         "scans": [asdict(outcome) for outcome in outcomes],
     }
     write_json(output / RUN_FILE, run)
-    rows = _metrics_rows(output, dataset, {outcome.key: outcome for outcome in outcomes})
+    tried = {outcome.key: outcome for outcome in outcomes}
+    rows = _metrics_rows(output, dataset, tried, made_by)
     if any(errors for _, errors, _ in rows):
         write_metrics(output / METRICS_FILE, rows)
 
 
 def _metrics_rows(
-    output: Path, dataset: Dataset, tried: dict[str, Outcome]
+    output: Path, dataset: Dataset, tried: dict[str, Outcome], made_by: tuple[str, str, float]
 ) -> list[tuple[str, Errors | None, float]]:
     """Rows in key order: the scans of this run, and those that earlier runs left in `output`."""
     rows = []
@@ -45,15 +53,21 @@ def _metrics_rows(
         if outcome := tried.get(source.key):
             rows.append((source.key, outcome.errors, outcome.seconds))
         elif (path := result_path(output, source.key)).exists():
-            rows.append((source.key, *_earlier(path)))
+            rows.append((source.key, *_earlier(path, made_by)))
     return rows
 
 
-def _earlier(path: Path) -> tuple[Errors | None, float]:
-    """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan."""
+def _earlier(path: Path, made_by: tuple[str, str, float]) -> tuple[Errors | None, float]:
+    """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan.
+
+    Nor of one by another model, other weights or another probe scale.
+    """
     try:
         result = read_result(path)
     except InputError as error:
         log.warning("%s; left out of %s", error, METRICS_FILE)
+        return None, float("nan")
+    if result.made_by != made_by:
+        log.warning("%s: by %s; left out of %s", path, result.made_by[0], METRICS_FILE)
         return None, float("nan")
     return result.errors, float(result.attributes["seconds"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tusrec import poses
 from tusrec.errors import InputError
 
+RESTORE = "restore the file of the dataset"
 SCALE_LABEL = "scaling_from_pixel_to_mm"
 RIGID_LABEL = "spatial_calibration_from_image_coordinate_system_to_tracking_tool_coordinate_system"
 
@@ -49,14 +50,15 @@ def image_centre(scale: NDArray[np.float64], height: int, width: int) -> NDArray
     return np.asarray((scale @ [(width + 1) / 2, (height + 1) / 2, 0.0, 1.0])[:3], np.float64)
 
 
-def from_spacing(spacing_x: float, spacing_y: float) -> Calibration:
+def from_spacing(spacing_x: float, spacing_y: float, source: str = "pixel spacing") -> Calibration:
     """Calibration of an untracked image whose pixels measure (spacing_x, spacing_y) mm.
 
-    Raises InputError if a spacing is not a positive number.
+    Raises InputError naming `source` if a spacing is not a positive number.
     """
     if not (np.isfinite([spacing_x, spacing_y]).all() and spacing_x > 0 and spacing_y > 0):
         raise InputError(
-            f"pixel spacing: found {spacing_x} {spacing_y}, expected two positive numbers in mm"
+            f"{source}: found {spacing_x} {spacing_y}, expected two positive numbers in mm; pass "
+            "--spacing X Y"
         )
     return Calibration(np.diag([spacing_x, spacing_y, 1.0, 1.0]), np.eye(4))
 
@@ -121,13 +123,12 @@ def read_calibration(path: Path) -> Calibration:
     scale, rigid = _matrix(rows, 1, path, SCALE_LABEL), _matrix(rows, 6, path, RIGID_LABEL)
     if not np.allclose(scale, np.diag([scale[0, 0], scale[1, 1], 1.0, 1.0]), atol=1e-9):
         raise InputError(
-            f"{path}: {SCALE_LABEL} is {scale.tolist()}, expected diag(sx, sy, 1, 1); "
-            "restore the file of the dataset"
+            f"{path}: {SCALE_LABEL} is {scale.tolist()}, expected diag(sx, sy, 1, 1); {RESTORE}"
         )
     if scale[0, 0] <= 0 or scale[1, 1] <= 0:
         raise InputError(
             f"{path}: {SCALE_LABEL} has pixel size {scale[0, 0]} x {scale[1, 1]} mm, expected "
-            "positive sizes; restore the file of the dataset"
+            f"positive sizes; {RESTORE}"
         )
     poses.require_rigid(rigid, f"{path}: image-to-tool matrix")
     return Calibration(scale, rigid)
@@ -141,8 +142,7 @@ def _read_rows(path: Path) -> list[list[str]]:
         raise InputError(f"{path}: cannot read the calibration ({error}); pass --calib") from error
     if len(rows) < 10:
         raise InputError(
-            f"{path}: found {len(rows)} lines, expected 10 (a label and 4 rows, twice); "
-            "restore the file of the dataset"
+            f"{path}: found {len(rows)} lines, expected 10 (a label and 4 rows, twice); {RESTORE}"
         )
     return rows
 
@@ -151,7 +151,11 @@ def _matrix(rows: list[list[str]], start: int, path: Path, label: str) -> NDArra
     try:
         matrix = np.array([[float(cell) for cell in row] for row in rows[start : start + 4]])
     except ValueError as error:
-        raise InputError(f"{path}: {label}: {error}; expected 4 rows of 4 numbers") from error
+        raise InputError(
+            f"{path}: {label}: {error}; expected 4 rows of 4 numbers; {RESTORE}"
+        ) from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise InputError(f"{path}: {label}: found {matrix.tolist()}, expected 4x4 finite numbers")
+        raise InputError(
+            f"{path}: {label}: found {matrix.tolist()}, expected 4x4 finite numbers; {RESTORE}"
+        )
     return matrix

@@ -26,10 +26,17 @@ class DicomScan:
     path: Path
     spacing: tuple[float, float] | None = None
 
+    @property
+    def paths(self) -> list[Path]:
+        """The one file."""
+        return [self.path]
+
     @contextmanager
     def open(self) -> Iterator[Scan]:
         """The checked scan, without poses. InputError if the pixel size is nowhere given."""
-        calibration = from_spacing(*(self.spacing or _spacing(self.path)))
+        calibration = from_spacing(
+            *(self.spacing or _spacing(self.path)), f"{self.path}: pixel spacing"
+        )
         frames = read_frames(self.path)
         yield Scan(self.key, frames, calibration, np.empty((0, 3), np.int64), None)
 

@@ -1,5 +1,7 @@
 """Files that appear whole or not at all."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -7,9 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tusrec.errors import OutputError
+from tusrec.errors import InputError, OutputError
 
 
 @contextmanager
@@ -18,17 +20,36 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
 
     `what` names the thing in the error, where the path alone does not say it.
     The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
-    Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on.
+    Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on, or if
+    another process is writing it.
     """
     partial = _partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        lock = partial.open("ab")
     except OSError as error:
         raise _cannot_write(path, error, what) from error
-    finally:
-        discard_partial(path)
+    with lock:
+        _take(lock, path)
+        try:
+            yield partial
+            partial.replace(path)
+        except OSError as error:
+            raise _cannot_write(path, error, what) from error
+        finally:
+            discard_partial(path)
+
+
+def _take(lock: BinaryIO, path: Path) -> None:
+    """Lock what `path` is written to until it is closed; OutputError if another process has."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{path}: another run is writing it; wait for that, or choose another place"
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def discard_partial(path: Path) -> None:
@@ -46,6 +67,23 @@ def require_writable(folder: Path) -> None:
             return
     except OSError as error:
         raise _cannot_write(folder, error) from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn a refusal of the system to read `path`, or what is in it, into an InputError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise forbidden(path, error) from error
+
+
+def forbidden(path: Path, error: PermissionError) -> InputError:
+    """The error of what may not be read: the file that the system names, or `path`."""
+    return InputError(
+        f"{error.filename or path}: cannot read ({os.strerror(errno.EACCES)}); mend its "
+        "permissions, or run as a user who may"
+    )
 
 
 def write_bytes(path: Path, content: bytes, what: str = "") -> None:
@@ -79,6 +117,5 @@ def _cannot_write(path: Path, error: OSError, what: str = "") -> OutputError:
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     verb = f"cannot write {what}".rstrip()
     return OutputError(
-        f"{path}: {verb} ({reason}); free the disk, mend its permissions, or choose "
-        "another --output"
+        f"{path}: {verb} ({reason}); free the disk, mend its permissions, or choose another place"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec.errors import InputError
+from tusrec.files import forbidden, readable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,8 +24,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises InputError if the file is missing, empty, truncated, or not HDF5, also when that shows
     only while the block reads.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the dataset's folders against its layout")
+    with readable(path):
+        there = path.is_file()
+    if not there:
+        raise InputError(f"{path}: no such file; check the path, or the dataset against its layout")
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
@@ -84,7 +87,7 @@ def require(
     if dataset.dtype.kind not in kinds or not fits:
         raise InputError(
             f"{dataset.file.filename}: dataset '{dataset.name.lstrip('/')}' is "
-            f"{found} {dataset.dtype}, expected {expected}"
+            f"{found} {dataset.dtype}, expected {expected}; check that this is the right file"
         )
 
 
@@ -127,6 +130,8 @@ class _PatientFile(io.FileIO):
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, PermissionError):
+        return forbidden(path, error)
     reason = " ".join(str(error).split())
     return InputError(
         f"{path}: not a readable HDF5 file of {path.stat().st_size} bytes ({reason}); "

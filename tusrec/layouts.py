@@ -6,6 +6,7 @@ Challenge layouts (both years; a 2024 scan is a sweep, a 2025 scan a rotation):
               calib_matrix.csv, dataset_keys.h5 whose keys name the scans
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from tusrec.calibration import Calibration, from_spacing, read_calibration
 from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
+from tusrec.files import forbidden, readable
 from tusrec.hdf5 import names, open_hdf5
 from tusrec.protocols import protocol_of
 from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
@@ -23,7 +25,7 @@ IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
-SCAN_FILES = "[!.]*/[!.]*.h5"  # macOS leaves ._ files beside the real ones
+_DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,25 @@ class InputOptions:
     calibration: a calib_matrix.csv to use instead of the dataset's own.
     image_to_probe: PLUS's ImageToProbe as a calibration, for sequence metafiles.
     poses: the dataset of poses in HDF5 files; simulated scans also have `tforms_tracked`.
-    spacing: (x, y) pixel size in mm, in place of a file's; a lone .h5 then has no truth.
+    spacing: (x, y) pixel size in mm of single files; of DICOM in place of the file's own, of a
+        sequence where it has none. A lone .h5 then has no truth.
     """
 
     calibration: Path | None = None
     image_to_probe: Calibration | None = None
     spacing: tuple[float, float] | None = None
     poses: str = "tforms"
+
+
+OPTION_NAMES = {  # of those that some scans do not heed
+    "calibration": "--calib",
+    "image_to_probe": "--image-to-probe",
+    "spacing": "--spacing",
+}
+SUITED: dict[str, type[Hdf5Scan | SequenceScan]] = {
+    "calibration": Hdf5Scan,
+    "image_to_probe": SequenceScan,
+}
 
 
 @dataclass(frozen=True)
@@ -53,23 +67,45 @@ class Dataset:
 def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
     """The scans of a dataset folder, a folder of files, or one file.
 
-    Raises InputError if nothing is there, or if the dataset's calibration or list of keys is
-    unusable. A single bad scan is listed all the same and fails when it is opened.
+    Raises InputError if nothing is there or it may not be read, if the dataset's calibration or
+    list of keys is unusable, or if an option suits none of the scans. A single bad scan is listed
+    all the same and fails when it is opened.
     """
     options = options or InputOptions()
-    if path.is_file():
-        return Dataset(f"single file {path.name}", [_with_poses(_single(path, options), options)])
-    if not path.is_dir():
+    with readable(path):
+        dataset = _found(path, options)
+    return replace(dataset, scans=[_with_poses(scan, options) for scan in dataset.scans])
+
+
+def _found(path: Path, options: InputOptions) -> Dataset:
+    if not path.exists():
         raise InputError(f"{path}: no such file or folder; mount the data there or pass --input")
-    root = _dataset_root(path)
-    if root is None:
-        return _loose_files(path, options)
-    calibration = _dataset_calibration(root, options)
-    if (root / "frames_transfs").is_dir():
-        kind, scans = "train", list(_train_scans(root, calibration))
+    root = _dataset_root(path) if path.is_dir() else None
+    if root is not None:
+        _require_suited(options, {"calibration"}, path)
+        return _challenge_dataset(root, options)
+    if path.is_dir():
+        dataset = _loose_files(path, options)
     else:
-        kind, scans = "validation", list(_validation_scans(root, calibration))
-    return _named_layout(kind, [_with_poses(scan, options) for scan in scans])
+        dataset = Dataset(f"single file {path.name}", [_single(path, options)])
+    suited = {name for name, kind in SUITED.items() if _holds(dataset, kind)}
+    _require_suited(options, suited | {"spacing"}, path)
+    return dataset
+
+
+def _holds(dataset: Dataset, kind: type[Hdf5Scan | SequenceScan]) -> bool:
+    """Whether any scan is of a kind, or may be: of what cannot be used that is not known."""
+    return any(isinstance(scan, kind | UnusableScan) for scan in dataset.scans)
+
+
+def _require_suited(options: InputOptions, suited: set[str], path: Path) -> None:
+    """Raise InputError for an option that none of the scans would heed."""
+    for name in OPTION_NAMES.keys() - suited:
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"{path}: found {OPTION_NAMES[name]}, which says nothing to the scans there, "
+                f"expected {' or '.join(OPTION_NAMES[n] for n in sorted(suited))}; leave it out"
+            )
 
 
 def _with_poses(scan: ScanSource, options: InputOptions) -> ScanSource:
@@ -93,20 +129,24 @@ def _dataset_root(path: Path) -> Path | None:
     return inside[0] if inside else None
 
 
-def _dataset_calibration(root: Path, options: InputOptions) -> Calibration:
-    return read_calibration(options.calibration or root / CALIBRATION_FILE)
-
-
-def _named_layout(kind: str, scans: list[ScanSource]) -> Dataset:
+def _challenge_dataset(root: Path, options: InputOptions) -> Dataset:
+    calibration = read_calibration(options.calibration or root / CALIBRATION_FILE)
+    if (root / "frames_transfs").is_dir():
+        kind, scans = "train", list(_train_scans(root, calibration))
+    else:
+        kind, scans = "validation", list(_validation_scans(root, calibration))
     if not scans:
-        raise InputError(f"no scans found in the {kind} layout, expected SUBJECT/SCAN.h5 files")
+        raise InputError(
+            f"{root}: found no scans in the {kind} layout, expected SUBJECT/SCAN.h5 files; check "
+            "the dataset's folders"
+        )
     sweeps = sum("-" in protocol_of(scan.key) for scan in scans)
     year = 2024 if 2 * sweeps > len(scans) else 2025
     return Dataset(f"TUS-REC{year} {kind}", scans)
 
 
 def _train_scans(root: Path, calibration: Calibration) -> Iterator[ScanSource]:
-    for file in sorted((root / "frames_transfs").glob(SCAN_FILES)):
+    for file in _scan_files(root / "frames_transfs"):
         yield _challenge_scan(root, file, calibration)
 
 
@@ -129,28 +169,42 @@ def _dataset_keys(root: Path) -> list[str]:
     if (root / KEYS_FILE).exists():
         with open_hdf5(root / KEYS_FILE) as file:
             return names(file)
-    files = sorted((root / "frames").glob(SCAN_FILES))
-    return [f"sub{file.parent.name}__{file.stem}" for file in files]
+    return [f"sub{file.parent.name}__{file.stem}" for file in _scan_files(root / "frames")]
 
 
-def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan:
+def _scan_files(folder: Path) -> list[Path]:
+    """SUBJECT/SCAN.h5 in a folder. Not by a glob, which passes over what may not be read."""
+    subjects = [place for place in _shown(folder) if place.is_dir()]
+    return [file for place in subjects for file in _shown(place) if file.suffix == ".h5"]
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What is in a folder, in order, but for hidden files: macOS leaves ._ files beside others."""
+    return sorted(place for place in folder.iterdir() if not place.name.startswith("."))
+
+
+def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> ScanSource:
     """The scan of a dataset whose frames are in root/frames or root/frames_transfs."""
     subject, name = file.parent.name, file.stem
+    key = f"sub{subject}__{name}"
     together = file.parent.parent.name == "frames_transfs"
     poses = file if together else root / "transfs" / subject / file.name
     landmarks = root / "landmarks"
-    return Hdf5Scan(
-        key=f"sub{subject}__{name}",
-        frames_path=file,
-        calibration=calibration,
-        poses_path=poses if together or poses.exists() else None,
-        landmarks_path=landmarks / f"landmark_{subject:0>3}.h5" if landmarks.is_dir() else None,
-        image_size=IMAGE_SIZE,
-    )
+    try:
+        return Hdf5Scan(
+            key=key,
+            frames_path=file,
+            calibration=calibration,
+            poses_path=poses if together or poses.exists() else None,
+            landmarks_path=landmarks / f"landmark_{subject:0>3}.h5" if landmarks.is_dir() else None,
+            image_size=IMAGE_SIZE,
+        )
+    except PermissionError as error:
+        return UnusableScan(key, str(forbidden(poses, error)))
 
 
 def _loose_files(folder: Path, options: InputOptions) -> Dataset:
-    files = [file for file in sorted(folder.glob("[!.]*")) if _is_scan_file(file)]
+    files = [file for file in _shown(folder) if _is_scan_file(file)]
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
@@ -169,7 +223,8 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
 def _listed(file: Path, options: InputOptions) -> ScanSource:
     """A file's scan; one that cannot be listed says so when it is opened, like any bad scan."""
     try:
-        return _single(file, options)
+        with readable(file):
+            return _single(file, options)
     except InputError as error:
         return UnusableScan(file.stem, str(error))
 
@@ -177,14 +232,19 @@ def _listed(file: Path, options: InputOptions) -> ScanSource:
 def _is_scan_file(file: Path) -> bool:
     if file.name == KEYS_FILE or not file.is_file():
         return False
-    return file.suffix == ".h5" or is_sequence(file) or is_dicom(file)
+    # What may not be read is listed, and fails as a scan: it could be one.
+    return file.suffix == ".h5" or not os.access(file, os.R_OK) or _is_image(file)
+
+
+def _is_image(file: Path) -> bool:
+    return is_sequence(file) or is_dicom(file)
 
 
 def _single(file: Path, options: InputOptions) -> ScanSource:
     if file.suffix == ".h5":
         return _single_hdf5(file, options)
     if is_dicom(file):
-        return DicomScan(file.stem, file, options.spacing)
+        return DicomScan(_DICOM_ENDING.sub("", file.name), file, options.spacing)
     if file.suffix in {".mha", ".mhd"}:
         return SequenceScan(
             file.name.removesuffix(".mha").removesuffix(".igs"),
@@ -197,7 +257,7 @@ def _single(file: Path, options: InputOptions) -> ScanSource:
     )
 
 
-def _single_hdf5(file: Path, options: InputOptions) -> Hdf5Scan:
+def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
     """A lone file; inside a challenge dataset it keeps that dataset's poses and landmarks."""
     roots = [folder for folder in file.resolve().parents[2:3] if _is_dataset(folder)]
     if options.spacing and not options.calibration:
@@ -205,7 +265,8 @@ def _single_hdf5(file: Path, options: InputOptions) -> Hdf5Scan:
         return Hdf5Scan(file.stem, file, from_spacing(*options.spacing))
     calibration = _single_calibration(file, roots, options)
     if roots:
-        return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
+        scan = _challenge_scan(roots[0], file.resolve(), calibration)
+        return replace(scan, key=file.stem) if isinstance(scan, Hdf5Scan | UnusableScan) else scan
     with open_hdf5(file) as content:
         poses = file if "tforms" in names(content) else None
     return Hdf5Scan(file.stem, file, calibration, poses)

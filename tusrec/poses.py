@@ -11,6 +11,7 @@ from scipy.spatial.transform import RigidTransform
 
 from tusrec.errors import InputError
 
+MEND = "export the poses again, or leave the scan out"
 RIGID_TOLERANCE = 1e-3  # trackers store float32 quaternions or matrices with 4-6 digits
 
 
@@ -49,16 +50,19 @@ def require_rigid(T: NDArray[np.float64], what: str) -> None:
     matrices = np.asarray(T, np.float64).reshape(-1, 4, 4)
     broken = ~np.isfinite(matrices).all(axis=(1, 2))
     if broken.any():
-        raise InputError(f"{what} {_first(broken)}: found NaN or infinity, expected a rigid matrix")
+        raise InputError(
+            f"{what} {_first(broken)}: found NaN or infinity, expected a rigid matrix; {MEND}"
+        )
     rotation = matrices[:, :3, :3]
     deviation = np.abs(rotation.transpose(0, 2, 1) @ rotation - np.eye(3)).max(axis=(1, 2))
-    last_row = np.abs(matrices[:, 3] - [0, 0, 0, 1]).max(axis=1)
-    bad = (np.maximum(deviation, last_row) > RIGID_TOLERANCE) | (np.linalg.det(rotation) < 0)
+    last_row = (matrices[:, 3] != [0, 0, 0, 1]).any(axis=1)
+    bad = (deviation > RIGID_TOLERANCE) | last_row | (np.linalg.det(rotation) < 0)
     if bad.any():
         index = _first(bad)
         raise InputError(
             f"{what} {index}: not rigid (R'R differs from I by {deviation[index]:.2g}, "
-            f"det {np.linalg.det(rotation[index]):.3f}), expected a rotation and a translation"
+            f"det {np.linalg.det(rotation[index]):.3f}, last row {matrices[index, 3].tolist()}), "
+            f"expected a rotation, a translation and 0 0 0 1; {MEND}"
         )
 
 

@@ -47,6 +47,12 @@ class Result:
     attributes: dict[str, Any]
 
     @property
+    def made_by(self) -> tuple[str, str, float]:
+        """Model, sha256 of its weights and probe scale."""
+        scale = float(self.attributes.get("probe_scale", 1.0))
+        return str(self.attributes.get("model")), str(self.attributes.get("weights_sha256")), scale
+
+    @property
     def errors(self) -> Errors | None:
         """The four errors against tracked truth, or None if there was none."""
         names = ("GPE", "GLE", "LPE", "LLE")

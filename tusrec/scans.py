@@ -1,10 +1,11 @@
 """A scan and the places it can come from. Opening one checks everything about it."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -53,6 +54,17 @@ class Scan:
             poses.relative_to_previous(self.T_camera_from_tool, T_tool_from_image),
         )
 
+    def frames_sha256(self) -> str:
+        """What tells these frames from others: a digest of the first, the middle and the last."""
+        count = self.frames.shape[0]
+        some = [self.frames[place : place + 1] for place in (0, count // 2, count - 1)]
+        return _sha256(np.array(self.frames.shape), *some)
+
+    def beside_sha256(self) -> str:
+        """What tells the poses and landmarks of this scan from others."""
+        poses_or_none = np.empty(0) if self.T_camera_from_tool is None else self.T_camera_from_tool
+        return _sha256(self.landmarks, poses_or_none)
+
 
 class ScanSource(Protocol):
     """Where a scan comes from; cheap to make, list, and send to another process."""
@@ -60,6 +72,11 @@ class ScanSource(Protocol):
     @property
     def key(self) -> str:
         """The scan's name, which also names its result."""
+        ...
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that it is read from."""
         ...
 
     def open(self) -> AbstractContextManager[Scan]:
@@ -73,6 +90,11 @@ class UnusableScan:
 
     key: str
     reason: str
+
+    @property
+    def paths(self) -> list[Path]:
+        """None."""
+        return []
 
     @contextmanager
     def open(self) -> Iterator[Scan]:
@@ -96,6 +118,12 @@ class Hdf5Scan:
     landmarks_path: Path | None = None
     image_size: tuple[int, int] | None = None
     poses_name: str = "tforms"
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of frames, poses and landmarks."""
+        found = (self.frames_path, self.poses_path, self.landmarks_path)
+        return [path for path in found if path is not None]
 
     @contextmanager
     def open(self) -> Iterator[Scan]:
@@ -128,6 +156,13 @@ class Hdf5Scan:
             truth = str(dataset.attrs.get("truth", TRACKED))
         poses.require_rigid(tforms, f"{self.poses_path}: {self.poses_name}")
         return tforms, truth
+
+
+def _sha256(*parts: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def _frames(dataset: h5py.Dataset, image_size: tuple[int, int] | None) -> Frames:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -265,6 +266,8 @@ def test_a_defect_in_one_scan_costs_no_other_scan(
 class Deadly:
     """A scan whose opening kills its process, as the kernel does when memory runs out."""
 
+    paths: ClassVar[list[Path]] = []
+
     def __init__(self, key: str) -> None:
         self.key = key
 
@@ -273,11 +276,28 @@ class Deadly:
         raise AssertionError
 
 
-def test_a_worker_that_is_killed_is_told_with_the_scans_it_cost(tmp_path: Path) -> None:
+def test_a_scan_whose_process_is_killed_costs_no_other(dataset: Path, tmp_path: Path) -> None:
     settings = batch.Settings(tmp_path, "identity", device="cpu")
-    outcomes = list(batch.predict_all([Deadly("sub001__x"), Deadly("sub002__x")], settings, 2))
-    assert [outcome.status for outcome in outcomes] == ["failed"] * 2
-    assert {outcome.exit_code for outcome in outcomes} == {OutOfMemoryError.exit_code}
+    good = find_scans(dataset).scans
+    scans = [Deadly("sub001__x"), *good, Deadly("sub002__x")]
+    outcomes = {outcome.key: outcome for outcome in batch.predict_all(scans, settings, 2)}
+    assert outcomes.keys() == {scan.key for scan in scans}
+    assert all(outcomes[scan.key].exit_code == 0 for scan in good)
+    killed = [outcomes[f"sub00{number}__x"] for number in (1, 2)]
+    assert [outcome.status for outcome in killed] == ["failed"] * 2
+    assert {outcome.exit_code for outcome in killed} == {OutOfMemoryError.exit_code}
+    assert "its process was killed" in killed[0].message
+
+
+def test_memory_of_a_device_that_runs_out_is_told_with_the_scan(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OutOfMemoryError("out of memory with a batch of 1; pass --device cpu")
+
+    monkeypatch.setattr(batch, "predict_motion", full)
+    assert run(dataset, tmp_path / "out") == OutOfMemoryError.exit_code
+    assert f"{BAD}: out of memory with a batch of 1" in caplog.text
 
 
 def test_weights_that_are_not_there_are_exit_code_4(
@@ -338,10 +358,10 @@ def test_a_signal_ends_the_run_and_leaves_whole_files_only(
 def test_ending_a_run_of_several_jobs_ends_its_workers(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "_outcome_of", stop)
+    monkeypatch.setattr(batch, "wait", stop)
     assert run(dataset, tmp_path / "out", "--jobs", "2") == 128 + signal.SIGINT
     assert multiprocessing.active_children() == []
     assert not list((tmp_path / "out").glob(".*"))

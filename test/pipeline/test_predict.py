@@ -206,6 +206,28 @@ def test_results_of_another_pixel_size_or_length_are_not_taken_for_this_ones(
     assert "holds 4 global and 4 local poses, expected 6" in caplog.text
 
 
+def test_results_of_other_frames_are_not_taken_for_this_ones(
+    tmp_path: Path, make_lone_scan: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    spacing = ("--spacing", "0.2", "0.2")
+    assert run(make_lone_scan(tmp_path / "a/scan.h5", seed=1), tmp_path / "out", *spacing) == 0
+    other = make_lone_scan(tmp_path / "b/scan.h5", seed=2)
+    assert run(other, tmp_path / "out", *spacing) == 2
+    assert "holds results for other frames" in caplog.text
+    assert run(other, tmp_path / "out", *spacing, "--overwrite") == 0
+    assert run(other, tmp_path / "out", *spacing) == 0
+
+
+def test_truth_that_came_since_is_used(tmp_path: Path, make_validation_dataset: Make) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    (dataset / "transfs").rename(tmp_path / "transfs")
+    assert run(dataset, tmp_path / "out") == 0
+    assert not (tmp_path / "out/metrics.h5").exists()
+    (tmp_path / "transfs").rename(dataset / "transfs")
+    assert run(dataset, tmp_path / "out") == 0
+    assert (tmp_path / "out/metrics.h5").exists()
+
+
 def test_asking_for_more_displacements_predicts_again(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path / "out", "--ddf", "none")
     assert run(dataset, tmp_path / "out", "--ddf", "full") == 0
@@ -247,6 +269,13 @@ def test_a_damaged_result_of_an_earlier_run_does_not_cost_this_ones_metrics(
         assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
 
 
+def test_metrics_are_those_of_one_model(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "out")
+    run(dataset, tmp_path / "out", "--scan", "sub051*", "--overwrite", model="jitter")
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, True, False]
+
+
 def test_without_truth_there_are_no_metrics(tmp_path: Path, make_validation_dataset: Make) -> None:
     dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
     assert run(dataset, tmp_path / "out") == 0
@@ -274,6 +303,36 @@ def test_torchrun_spreads_scans_and_sums_up_once(dataset: Path, tmp_path: Path) 
     assert [scan["key"] for scan in summary["scans"]] == list(THREE_SCANS)
     with h5py.File(tmp_path / "out/metrics.h5") as file:
         assert list(file.attrs["scans"]) == list(THREE_SCANS)
+
+
+def test_a_bad_scan_under_torchrun_costs_no_report(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "frames/050/RH_rotation.h5").write_bytes(b"not HDF5")  # the second rank's
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = ["--input", str(dataset), "--output", str(tmp_path / "out"), "--model", "identity"]
+    command = [*launch, "--master-port", "29643", "predict.py", *options, "--device", "cpu"]
+    wanted = ["--report", "--export", "csv"]
+    done = subprocess.run([*command, *wanted], cwd=ROOT, check=False, capture_output=True)
+    assert done.returncode != 0
+    assert (tmp_path / "out/report.html").exists()
+    assert len(list((tmp_path / "out").glob("*.csv"))) == 2
+
+
+@pytest.mark.parametrize("name", ["scan.h5", "scan.igs.mha"])
+def test_a_scan_is_never_written_over(
+    name: str,
+    tmp_path: Path,
+    make_lone_scan: Make,
+    make_sequence: Make,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make = make_lone_scan if name.endswith("h5") else make_sequence
+    scan = make(tmp_path / name)
+    before = scan.read_bytes()
+    more = ("--spacing", "0.2", "0.2", "--export", "igs.mha", "--overwrite")
+    assert run(tmp_path, tmp_path, *more) == 2
+    assert "choose another --output" in caplog.text
+    assert scan.read_bytes() == before
+    assert names(tmp_path) == [name]
 
 
 def test_a_lone_file_is_named_after_itself(tmp_path: Path, make_lone_scan: Make) -> None:

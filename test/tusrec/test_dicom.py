@@ -125,7 +125,7 @@ def test_an_unusable_spacing_is_refused(
 ) -> None:
     path = make_dicom(tmp_path / "a.dcm")
     change(path, spoil)
-    with refused("spacing", kind=InputError):
+    with refused(str(path), "spacing", "--spacing X Y", kind=InputError):
         opened(path)
 
 

@@ -65,12 +65,24 @@ def test_the_remains_of_a_killed_run_can_be_thrown_away(tmp_path: Path) -> None:
     assert path.read_text() == "finished"
 
 
+def test_two_runs_cannot_write_the_same_file_at_once(tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "file"
+    with atomic_path(path) as partial:
+        partial.write_text("whole")
+        words = (str(path), "another run is writing it")
+        with refused(*words, kind=OutputError), atomic_path(path):
+            raise AssertionError
+        assert partial.exists()
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_full_disk_is_an_output_error_that_names_the_file(
     tmp_path: Path, refused: Refused
 ) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    words = (str(path), "No space left", "--output")
+    words = (str(path), "No space left", "another place")
     with refused(*words, kind=OutputError), atomic_path(path):
         Path("/dev/full").write_text("x" * 100_000)
     assert path.read_text() == "old"
@@ -86,7 +98,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, refused: Refus
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_any_work(refused: Refused) -> None:
-    with refused("/proc", "cannot write", "--output", kind=OutputError):
+    with refused("/proc", "cannot write", "another place", kind=OutputError):
         require_writable(Path("/proc/self"))
 
 

@@ -1,13 +1,16 @@
+import errno
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from tusrec.calibration import from_image_to_probe
+from tusrec.calibration import from_image_to_probe, from_spacing
 from tusrec.errors import InputError
 from tusrec.layouts import KEY, Dataset, InputOptions, find_scans
 from tusrec.scans import Scan
@@ -406,3 +409,107 @@ def test_a_spacing_alone_gives_a_lone_scan_no_truth(tmp_path: Path, make_lone_sc
     with find_scans(file, InputOptions(spacing=(0.1, 0.2))).scans[0].open() as scan:
         assert scan.true_motion() is None
         assert scan.calibration.spacing == (0.1, 0.2)
+
+
+def test_dicom_files_named_by_their_uid_keep_the_whole_name(
+    tmp_path: Path, make_dicom: Make
+) -> None:
+    for name in ("1.2.840.1", "1.2.840.2", "c.DCM"):
+        make_dicom(tmp_path / "a.dcm").rename(tmp_path / name)
+    assert keys(find_scans(tmp_path)) == ["1.2.840.1", "1.2.840.2", "c"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (InputOptions(spacing=(9.0, 9.0)), "--spacing"),
+        (InputOptions(image_to_probe=from_spacing(0.2, 0.2)), "--image-to-probe"),
+    ],
+)
+def test_an_option_that_a_dataset_would_not_heed_is_refused(
+    option: InputOptions,
+    said: str,
+    tmp_path: Path,
+    make_validation_dataset: Make,
+    refused: Refused,
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    with refused(str(dataset), said, "--calib", "leave it out", kind=InputError):
+        find_scans(dataset, option)
+
+
+def test_a_calibration_that_a_sequence_would_not_heed_is_refused(
+    tmp_path: Path, make_sequence: Make, make_lone_scan: Make, refused: Refused
+) -> None:
+    sequence = make_sequence(tmp_path / "a.mha")
+    with refused(str(sequence), "--calib", "leave it out", kind=InputError):
+        find_scans(sequence, InputOptions(calibration=tmp_path / "nowhere.csv"))
+    scan = make_lone_scan(tmp_path / "b.h5")
+    with refused(str(scan), "--image-to-probe", kind=InputError):
+        find_scans(scan, InputOptions(image_to_probe=from_spacing(1, 1), spacing=(1.0, 1.0)))
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder or file one that this user may not read, which root always may."""
+
+    def make(place: Path) -> None:
+        def refusing(name: str, below: bool) -> None:
+            own = getattr(Path, name)
+
+            def method(self: Path, *arguments: Any, **options: Any) -> Any:
+                if place in self.parents if below else place == self:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(self))
+                return own(self, *arguments, **options)
+
+            monkeypatch.setattr(Path, name, method)
+
+        for name, below in (("iterdir", False), ("open", False), ("stat", True)):
+            refusing(name, below)
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != place and access(path, mode))
+
+    return make
+
+
+@pytest.mark.parametrize("inside", ["", "frames/050"])
+def test_a_folder_that_may_not_be_read_is_told(
+    inside: str,
+    tmp_path: Path,
+    make_validation_dataset: Make,
+    forbid: Callable[[Path], None],
+    refused: Refused,
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    (dataset / "dataset_keys.h5").unlink()
+    forbid(dataset / inside)
+    with refused(str(dataset / inside), "Permission denied", "permissions", kind=InputError):
+        find_scans(dataset)
+
+
+def test_poses_that_may_not_be_read_cost_their_scans_alone(
+    tmp_path: Path,
+    make_validation_dataset: Make,
+    forbid: Callable[[Path], None],
+    refused: Refused,
+) -> None:
+    scans = {"sub050__RH_rotation": 4, "sub051__RH_rotation": 4}
+    dataset = make_validation_dataset(tmp_path / "data", scans)
+    forbid(dataset / "transfs/051")
+    found = find_scans(dataset)
+    assert keys(found) == list(scans)
+    opened(found, 0)
+    with refused("transfs/051", "Permission denied", kind=InputError):
+        opened(found, 1)
+
+
+def test_a_file_that_may_not_be_read_costs_no_other(
+    tmp_path: Path, make_lone_scan: Make, forbid: Callable[[Path], None], refused: Refused
+) -> None:
+    make_lone_scan(tmp_path / "a.h5")
+    (tmp_path / "b.dcm").touch()
+    forbid(tmp_path / "b.dcm")
+    found = find_scans(tmp_path, InputOptions(spacing=(0.2, 0.2)))
+    assert keys(found) == ["a", "b"]
+    with refused("b.dcm", "Permission denied", kind=InputError):
+        opened(found, 1)

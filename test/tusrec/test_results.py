@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_gives_one_line_and_leaves_the_old_result(
     write_result(path, a_result(), GEOMETRY, "none")
     old = path.read_bytes()
     large = Geometry(SCALE, 120, 160, GEOMETRY.landmarks)
-    with refused(str(path), "cannot write", "--output", kind=OutputError), small_disk(size):
+    with refused(str(path), "cannot write", "another place", kind=OutputError), small_disk(size):
         write_result(path, a_result(seed=1), large, "full")
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]

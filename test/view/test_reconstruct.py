@@ -49,6 +49,12 @@ def test_a_volume_and_its_mask_lie_beside_each_other(sequence: Path, tmp_path: P
     assert mask[:, 15, 40].tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1]
 
 
+def test_the_scan_is_never_written_over(sequence: Path) -> None:
+    before = sequence.read_bytes()
+    assert run(sequence, sequence.parent, "--format", "mha") == 2
+    assert sequence.read_bytes() == before
+
+
 def test_holes_are_filled_and_marked_where_that_is_asked_for(
     sequence: Path, tmp_path: Path
 ) -> None:
