@@ -82,7 +82,7 @@ def sweep(rng: Rng, frames: int, skin: Skin, *, plane: str, shape: str, directio
     reach = min(1.0, frames / SWEEP_FRAMES)
     angles = np.deg2rad(_wander(rng, frames, 3.0, (4, 3, 3))) * np.sqrt(reach)
     angles += _tremor(rng, frames, TREMOR_RAD)
-    angles[:, 2] -= yaw
+    angles[:, 2] += yaw
     contact = np.column_stack([x, y]) + _wander(rng, frames, 3.0, (1.0, 2.0)) * np.sqrt(reach)
     return _poses(ALONG if plane == "Par" else ACROSS, contact, angles, skin, lean=0.7)
 

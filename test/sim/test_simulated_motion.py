@@ -68,6 +68,21 @@ def test_sweeps_are_straight_bowed_to_one_side_or_to_both() -> None:
     assert y["C"][100:180].mean() * y["C"][-180:-100].mean() > 0
 
 
+@pytest.mark.parametrize("direction", ["DtP", "PtD"])
+@pytest.mark.parametrize("shape", ["C", "S"])
+@pytest.mark.parametrize(("plane", "ahead"), [("Par", 0), ("Per", 2)])
+def test_in_a_bowed_sweep_the_probe_follows_the_direction_of_the_path(
+    plane: str, ahead: int, shape: str, direction: str
+) -> None:
+    slopes, headings = [], []
+    for seed in range(20):
+        T = trajectory(f"{plane}_{shape}_{direction}", seed, 550)[::50]
+        steps = np.diff(T[:, :2, 3], axis=0)
+        slopes += list(steps[:, 1] / steps[:, 0])
+        headings += list(T[:-1, 1, ahead] / T[:-1, 0, ahead])
+    assert np.corrcoef(slopes, headings)[0, 1] > 0.4
+
+
 @pytest.mark.parametrize("plane", ["ACROSS", "ALONG"])
 def test_the_probe_axes_are_right_handed_and_look_into_the_limb(plane: str) -> None:
     axes = getattr(motion, plane)
