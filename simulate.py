@@ -12,6 +12,7 @@ from tqdm import tqdm
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
 from tusrec.errors import TusrecError
+from tusrec.options import whole_number
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -25,15 +26,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, required=True, help="folder of the data set")
     add("--year", type=int, default=2025, choices=(2024, 2025), help="the challenge's layout")
     add("--kind", default="validation", choices=("train", "validation"))
-    add("--scans", type=int, default=2, help="number of scans")
-    add("--frames", type=int, help="frames a scan; by default those of a whole scan")
+    add("--scans", type=whole_number(1), default=2, help="number of scans")
+    add("--frames", type=whole_number(2), help="a scan's; by default those of a whole one")
     add("--protocol", choices=tuple(dataset.SCANS), help="by default that of the year")
     add("--probe", default="convex", choices=tuple(PROBES))
     add("--anatomy", choices=tuple(tissue.ANATOMIES), help="by default drawn for every scan")
     add("--truth", default="exact", choices=("exact", "tracked"), help="poses named tforms")
-    add("--first-subject", type=int, help="number of the first subject")
-    add("--seed", type=int, default=0, help=f"from {EVALUATION_SEED} on: for evaluation only")
-    add("--jobs", type=int, default=1, help="processes")
+    add("--first-subject", type=whole_number(0), help="number of the first subject")
+    seeds = f"from {EVALUATION_SEED} on: for evaluation only"
+    add("--seed", type=whole_number(0), default=0, help=seeds)
+    add("--jobs", type=whole_number(1), default=1, help="processes")
     return parser.parse_args(arguments)
 
 
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     order = order_of(options)
     try:
         with tqdm(total=order.scans * order.frames, unit="frame", desc="simulate") as bar:
-            dataset.make(order, options.output, max(1, options.jobs), bar.update)
+            dataset.make(order, options.output, options.jobs, bar.update)
     except TusrecError as error:
         sys.stderr.write(f"simulate.py: {error}\n")
         return error.exit_code

@@ -19,13 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from sim import EVALUATION_SEED
-from sim.dataset import CARD, write_calibration
+from sim.dataset import CARD, write_calibration, write_card
 from sim.scan import Scan, draw_recipe
 from sim.stream import Excerpt, excerpt
 from tusrec.errors import TusrecError
-from tusrec.files import atomic_path, write_json
+from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5
 from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE, find_scans
+from tusrec.options import whole_number
 from tusrec.scans import ScanSource
 
 SEED = EVALUATION_SEED + 300
@@ -59,11 +60,10 @@ def items(protocols: Sequence[str] = PROTOCOLS, frames: int = FRAMES) -> list[It
 def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
     """Make the set in `folder` unless it is there; dataset_keys.h5 comes last.
 
-    Raises OutputError if it cannot be written.
+    Raises InputError for a folder that holds another data set, OutputError if it cannot be written.
     """
-    card = folder / CARD  # by which training knows not to use the set
-    if not card.exists():
-        write_json(card, {"order": {"seed": SEED}})
+    # Training knows by the card not to use the set.
+    write_card(folder / CARD, {"order": {"seed": SEED}})
     if (folder / KEYS_FILE).exists():
         return folder
     work = [folder] * len(scans), scans
@@ -71,8 +71,7 @@ def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
         made = pool.map(write_scan, *work) if jobs > 1 else map(write_scan, *work)
         list(tqdm(made, total=len(scans), unit="scan", desc="held-out set"))
     calibration = Scan(draw_recipe((SEED, 0), "rotation", frames=2)).calibration  # of all alike
-    with atomic_path(folder / CALIBRATION_FILE) as path:
-        write_calibration(path, calibration)
+    write_calibration(folder / CALIBRATION_FILE, calibration)
     with atomic_path(folder / KEYS_FILE) as path, create_hdf5(path) as file:
         for item in scans:
             file[item.key] = item.key
@@ -91,7 +90,7 @@ def write_scan(folder: Path, item: Item) -> None:
     frames_file = folder / "frames" / subject / f"{name}.h5"
     if frames_file.exists():
         return
-    made = excerpt((SEED, item.number), item.frames, [item.protocol], "convex", half=False)
+    made = excerpt((SEED, item.number), item.frames, [item.protocol], "convex")
     poses_file = folder / "transfs" / subject / f"{name}.h5"
     with atomic_path(poses_file) as path, create_hdf5(path) as file:
         file["tforms"] = made.poses.astype(np.float32)
@@ -108,10 +107,10 @@ def _landmarks(made: Excerpt, item: Item) -> np.ndarray[tuple[int, ...], np.dtyp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 the set is there, 2 it cannot be written."""
+    """Run the command line: 0 the set is there, 2 another one is or it cannot be written."""
     command = argparse.ArgumentParser(prog="bench.held_out", description=__doc__)
     command.add_argument("--output", type=Path, default=FOLDER)
-    command.add_argument("--jobs", type=int, default=2)
+    command.add_argument("--jobs", type=whole_number(1), default=2)
     options = command.parse_args(arguments)
     try:
         make(options.output, items(), options.jobs)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tusrec import poses
 from tusrec.displacements import dense_displacements
+from tusrec.errors import TusrecError
 from tusrec.layouts import IMAGE_SIZE
 from tusrec.memory import peak_bytes
 
@@ -94,9 +95,8 @@ def command_memory(dataset: str, output: str, ddf: str) -> str:
     """Peak of the whole predict.py process with the default model."""
     import predict  # noqa: PLC0415
 
-    time_taken = seconds(
-        lambda: predict.main(["--input", dataset, "--output", output, "--ddf", ddf])
-    )
+    command = ["--input", dataset, "--output", output, "--ddf", ddf]
+    time_taken = seconds(lambda: require_done("predict.py", predict.main(command)))
     return (
         f"predict.py --ddf {ddf} on {FRAMES} frames: peak {peak_bytes() / GB:.2f} GB (bar: 2.5) "
         f"in {time_taken:.0f} s"
@@ -108,7 +108,7 @@ def evaluation_memory(dataset: str, output: str) -> str:
     import evaluate  # noqa: PLC0415
 
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluate.main(["--truth", dataset, "--pred", output])
+        require_done("evaluate.py", evaluate.main(["--truth", dataset, "--pred", output]))
     return f"evaluate.py on {FRAMES} frames: peak {peak_bytes() / GB:.2f} GB (bar: 1)"
 
 
@@ -143,6 +143,14 @@ def long_dataset(folder: Path) -> Path:
             repeats = (FRAMES // len(values) + 1, *[1] * (values.ndim - 1))
             file[dataset] = np.tile(values, repeats)[:FRAMES]
     return folder
+
+
+def require_done(program: str, exit_code: int) -> None:
+    """Raise TusrecError unless a program did all that is measured of it."""
+    if exit_code:
+        raise TusrecError(
+            f"{program}: found exit code {exit_code}, expected 0; mend what it says above"
+        )
 
 
 def seconds(run: Callable[[], object]) -> float:

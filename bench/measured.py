@@ -103,12 +103,16 @@ def truth_of(scan: Scan) -> Truth:
 def answer(
     name: str, estimator: Estimator, frames: Frames, calibration: Calibration, pairs: Pairs
 ) -> Answer:
-    """An estimator's answer; the pairs of one that measures several intervals in two rows."""
+    """An estimator's answer; the pairs of one that measures several intervals in two rows.
+
+    Of a scan that shows most pictures twice the second row is left out: each is measured once
+    (`model.repeats`), so its pairs are not those of the frames.
+    """
     started = time.perf_counter()
     prediction = predict_motion(estimator, frames, calibration, CPU)
     seconds = time.perf_counter() - started
     rows = {name: pairs.fused(prediction)}
-    if isinstance(estimator, Ours):
+    if isinstance(estimator, Ours) and len(estimator.last_pairs[1][0]) == len(pairs.true):
         own = replace(pairs, canvas=estimator.last_canvas)
         rows[OUR_PAIRS] = own.measured(estimator.last_pairs)
     return Answer(prediction.motion, seconds, rows)

@@ -18,6 +18,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 import predict
+from bench.main_job import require_done
 from bench.volume import rotation
 from tusrec import poses
 from tusrec.calibration import read_calibration
@@ -34,10 +35,11 @@ def main(page: Path | None) -> None:
         write_dataset(Path(folder) / "data")
         results = Path(folder) / "results"
         command = ["--input", f"{folder}/data", "--output", str(results), "--model", "identity"]
-        predict.main([*command, "--ddf", "none"])
+        command += ["--ddf", "none"]
+        require_done("predict.py", predict.main(command))
         move(next(results.glob("sub*.h5")))
         started = time.perf_counter()
-        predict.main([*command, "--ddf", "none", "--report"])
+        require_done("predict.py", predict.main([*command, "--report"]))
         seconds = time.perf_counter() - started
         say(f"the report on {FRAMES} frames is written in {seconds:.0f} s")
         report = results / "report.html"

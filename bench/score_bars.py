@@ -60,8 +60,13 @@ def simulated_bars(found: Mapping[str, Group]) -> Iterator[Bar]:
         yield from _baseline_bars(kind, group)
 
 
+def _measured(group: Group) -> list[str]:
+    """Those of MEASURED that some scan of a group has."""
+    return [row for row in MEASURED if row in group.pairs]
+
+
 def _rotation_bars(group: Group) -> Iterator[Bar]:
-    for row, (interval, bound) in product(MEASURED, ((1, 0.12), (4, 0.10))):
+    for row, (interval, bound) in product(_measured(group), ((1, 0.12), (4, 0.10))):
         found, where = group.pairs[row][interval], f"{ROTATIONS}, {row}, interval {interval}"
         yield at_most(f"{where}, error over identity's", found["error"], bound)
         slopes = [found[f"slope {name}"] for name in NAMES]
@@ -73,6 +78,8 @@ def _rotation_bars(group: Group) -> Iterator[Bar]:
 
 def _uncertainty_bars(kind: str, group: Group) -> Iterator[Bar]:
     for row, interval in ((OUR_PAIRS, 1), (OUR_PAIRS, 4), (OURS, 1)):
+        if row not in group.pairs:
+            continue
         what = f"{kind}, {row} {interval}: share inside 68 % intervals, six freedoms"
         yield Bar(what, _coverage(group.pairs[row][interval]), 0.60, 0.76)
 
@@ -93,7 +100,7 @@ def _baseline_bars(kind: str, group: Group) -> Iterator[Bar]:
 def real_bars(name: str, found: Mapping[str, Group]) -> Iterator[Bar]:
     """The bars on real scans, whose truth jitters."""
     for group in found.values():
-        for row, (interval, rank) in product(MEASURED, ((1, 0.60), (4, 0.75))):
+        for row, (interval, rank) in product(_measured(group), ((1, 0.60), (4, 0.75))):
             pairs, where = group.pairs[row][interval], f"{name}, {row}, interval {interval}"
             slope = f"{where}, |z| slope (mean size over true: {pairs['size ratio']:.2f})"
             yield Bar(slope, [pairs["size slope"]], 0.75, 1.25)

@@ -36,7 +36,8 @@ def groups(measured: Sequence[Measured]) -> dict[str, Group]:
 
 def _group(measured: Sequence[Measured]) -> Group:
     rows = {row: _row(measured, row) for row in measured[0].comparisons}
-    pairs = {row: _pairs([one.pairs[row] for one in measured]) for row in measured[0].pairs}
+    with_pairs = dict.fromkeys(row for one in measured for row in one.pairs)
+    pairs = {row: _pairs([m.pairs[row] for m in measured if row in m.pairs]) for row in with_pairs}
     return Group(len(measured), rows, pairs)
 
 

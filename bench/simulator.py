@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from sim import measure
-from sim.imaging import FULL_LINES, Beamformer
+from sim import EVALUATION_SEED, measure
+from sim.imaging import LINES, Beamformer
 from sim.probe import FWHM_PER_SIGMA, PROBES
 from sim.scan import IMAGES, Scan, draw_recipe
 from tusrec import poses
@@ -24,7 +24,6 @@ from tusrec.calibration import read_calibration
 
 Float64 = NDArray[np.float64]
 
-EVALUATION = 900_000
 TARGETS = {"LP": 0.361, "LL": 0.303, "GP": 28.5, "GL": 19.2}
 DISTANCES_MM = np.array([0.0, 0.15, 0.25, 0.35, 0.5, 0.7, 0.9, 1.2, 1.6, 2.2, 3.0])
 PATCH, SEARCH = 48, 8  # pixels
@@ -39,7 +38,7 @@ def say(text: str) -> None:
 def physics() -> None:
     """Rayleigh ratio, widths, decorrelation and shifts of both probes."""
     for name, depths in (("convex", (20.0, 50.0, 80.0)), ("linear", (10.0, 20.0, 32.0))):
-        b = Beamformer(PROBES[name], IMAGES[name], FULL_LINES)
+        b = Beamformer(PROBES[name], IMAGES[name], LINES)
         for depth in depths:
             say(f"{name} {depth:.0f} mm: {statistics(b, depth)}")
             say(f"{name} {depth:.0f} mm: {decorrelation(b, depth)}")
@@ -97,8 +96,8 @@ def in_plane(b: Beamformer) -> str:
 
 def protocol(count: int = 40, frames: int = 1500) -> str:
     """Identity errors of rotation scans, poses and landmarks alone, over those of the real set."""
-    found = np.array([identity_errors(Scan(draw_recipe((EVALUATION, n), "rotation", frames)))
-                      for n in range(count)])  # fmt: skip
+    recipes = (draw_recipe((EVALUATION_SEED, n), "rotation", frames) for n in range(count))
+    found = np.array([identity_errors(Scan(recipe)) for recipe in recipes])
     mean, target = found.mean(axis=0), np.array(list(TARGETS.values()))
     return (
         f"identity errors of {count} rotation scans: "
@@ -126,14 +125,14 @@ def identity_errors(scan: Scan) -> Float64:
     return np.array(errors)
 
 
-def speed(probe: str, half: bool) -> str:
+def speed(probe: str) -> str:
     """Frames a second of CPU time, once the scatterers are drawn, of five random scans.
 
     Of each the fastest of five runs of ten frames, since other work on the machine slows a core.
     """
     rates, draws = [], []
     for n in range(5):
-        scan = Scan(draw_recipe((EVALUATION, n), "rotation", 1500, probe=probe, half=half))
+        scan = Scan(draw_recipe((EVALUATION_SEED, n), "rotation", 1500, probe=probe))
         start = time.process_time()
         scan.frame(0)
         draws.append(time.process_time() - start)
@@ -230,7 +229,7 @@ def simulated_curves(count: int = 3, frames: int = 60) -> dict[str, Float64]:
     curves = {}
     for n in range(count):
         recipe = draw_recipe(
-            (EVALUATION + 1, n), "Per_L_DtP", frames, probe="linear", anatomy="calf"
+            (EVALUATION_SEED + 1, n), "Per_L_DtP", frames, probe="linear", anatomy="calf"
         )
         scan = Scan(recipe)
         pictures = np.stack(list(scan.frames()))
@@ -292,8 +291,8 @@ def main() -> None:
     options = parser.parse_args()
     physics()
     say(protocol())
-    for probe, half in (("convex", False), ("convex", True), ("linear", False), ("linear", True)):
-        say(speed(probe, half))
+    for probe in PROBES:
+        say(speed(probe))
     against_real(options.real)
 
 

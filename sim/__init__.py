@@ -2,7 +2,7 @@
 
 Point scatterers in an anatomy (`tissue`), a probe (`probe`) on a trajectory (`motion`), pictures
 (`imaging`) with what goes wrong in practice (`imperfections`): `scan` puts them together from a
-seed, `dataset` writes the challenge's layouts, `stream` feeds training without a disk.
+seed, `dataset` writes the challenge's layouts, `stream` cuts excerpts.
 """
 
 EVALUATION_SEED = 900_000

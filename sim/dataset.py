@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,6 +17,8 @@ from sim.scan import Recipe, Scan, draw_recipe
 from sim.sheet import write_contact_sheet
 from tusrec.calibration import RIGID_LABEL, SCALE_LABEL, Calibration
 from tusrec.errors import InputError, OutputError
+from tusrec.files import atomic_path, write_bytes, write_json
+from tusrec.hdf5 import create_hdf5
 
 Landmarks = NDArray[np.int64]
 
@@ -109,7 +112,7 @@ def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], objec
     """
     scans = items(order, folder)
     try:
-        _write_card(order, scans, folder)
+        write_card(folder / CARD, _card(order, scans))
         _write_landmarks(scans, _write_scans(order, scans, jobs, on_frames))
         calibration = Scan(recipe_of(order, scans[0])).calibration
         write_calibration(folder / "calib_matrix.csv", calibration)
@@ -151,31 +154,13 @@ def write_scan(
 
 
 def _write_files(order: Order, item: Item, scan: Scan, on_frames: Callable[[int], object]) -> None:
-    for path in {item.frames_file, item.poses_file}:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _complete(item.frames_file) as file:
+    with atomic_path(item.frames_file) as path, create_hdf5(path) as file:
         _put_frames(file, scan, on_frames)
         if item.poses_file == item.frames_file:
             _put_poses(file, scan, order.truth)
     if item.poses_file != item.frames_file:
-        with _complete(item.poses_file) as file:
+        with atomic_path(item.poses_file) as path, create_hdf5(path) as file:
             _put_poses(file, scan, order.truth)
-
-
-class _complete:  # noqa: N801, a context manager reads as a verb
-    """An HDF5 file under its name with `.part` until the block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(path.name + ".part")
-
-    def __enter__(self) -> h5py.File:
-        self._file = h5py.File(self._part, "w", locking=False)
-        return self._file
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if error is None:
-            self._part.replace(self._path)
 
 
 def _put_frames(file: h5py.File, scan: Scan, on_frames: Callable[[int], object]) -> None:
@@ -200,40 +185,48 @@ def _put_poses(file: h5py.File, scan: Scan, truth: str) -> None:
 
 def _write_landmarks(scans: list[Item], landmarks: list[Landmarks]) -> None:
     """One file for each subject with the landmarks of its scans, (L, 3) int64."""
-    for path in dict.fromkeys(item.landmarks_file for item in scans):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _complete(path) as file:
+    for landmarks_file in dict.fromkeys(item.landmarks_file for item in scans):
+        with atomic_path(landmarks_file) as path, create_hdf5(path) as file:
             for item, found in zip(scans, landmarks, strict=True):
-                if item.landmarks_file == path:
+                if item.landmarks_file == landmarks_file:
                     file[item.name] = found
 
 
-def _write_keys(path: Path, keys: list[str]) -> None:
-    with _complete(path) as file:
+def _write_keys(keys_file: Path, keys: list[str]) -> None:
+    with atomic_path(keys_file) as path, create_hdf5(path) as file:
         for key in keys:
             file[key] = key
 
 
-def _write_card(order: Order, scans: list[Item], folder: Path) -> None:
-    """The order and all that was drawn, as JSON; refuses a folder made by another order."""
+def _card(order: Order, scans: list[Item]) -> dict[str, Any]:
+    """The order and all that was drawn."""
     drawn = {item.key: recipe_of(order, item).as_card() for item in scans}
-    card = json.loads(json.dumps({"order": asdict(order), "scans": drawn}))
-    path = folder / CARD
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != card:
-            raise InputError(f"{path}: holds another data set; choose an empty --output")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    return {"order": asdict(order), "scans": drawn}
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write what a data set is made of, as JSON, unless it is there; InputError if another is."""
+    if not path.exists():
+        write_json(path, card)
+    elif _read_card(path) != json.loads(json.dumps(card)):
+        raise InputError(f"{path}: holds another data set; choose an empty --output")
+
+
+def _read_card(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: found no JSON ({error}), expected the card of a data set; choose an empty "
+            "--output"
+        ) from error
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write the challenge's ten-line `calib_matrix.csv`."""
     lines = [SCALE_LABEL, *_rows(calibration.scale)]
     lines += [RIGID_LABEL, *_rows(calibration.T_tool_from_image)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def _rows(matrix: NDArray[np.float64]) -> list[str]:

@@ -33,11 +33,6 @@ class ImageGrid:
     spacing: tuple[float, float]
     contact_mm: tuple[float, float]
 
-    def halved(self) -> "ImageGrid":
-        """Half as many pixels over the same field of view, as training uses."""
-        x, y = self.spacing
-        return ImageGrid(self.height // 2, self.width // 2, (2 * x, 2 * y), self.contact_mm)
-
 
 @dataclass(frozen=True)
 class LineGrid:
@@ -66,8 +61,7 @@ class Scatterers:
     density: float
 
 
-FULL_LINES = LineGrid(384, 0.1)
-HALF_LINES = LineGrid(320, 0.15)
+LINES = LineGrid(384, 0.1)
 
 
 class Beamformer:

@@ -24,7 +24,7 @@ class Imperfections:
         trackers' data sheets). jitter_deg: of its rotation; 0.01-0.05.
     latency_frames: by which reported poses are late; 0-2 (20 frames a second).
     duplicates: share of frames that repeat the one before; 0-0.02 (frame grabbers).
-    gain_step_db: size of the operator's gain changes; 0-4. gain_steps: their number; 0-3.
+    gain_step_db: size of the operator's gain changes; 0-2. gain_steps: their number; 0-3.
     jpeg_quality: of lossy compression, 0 for none; 55-95.
     """
 
@@ -54,7 +54,7 @@ def draw_imperfections(rng: np.random.Generator) -> Imperfections:
         jitter_deg=rng.uniform(0.01, 0.05),
         latency_frames=rng.uniform(0, 2),
         duplicates=float(rng.choice([0.0, rng.uniform(0, 0.02)])),
-        gain_step_db=rng.uniform(0, 4),
+        gain_step_db=rng.uniform(0, 2),
         gain_steps=int(rng.integers(0, 4)),
         jpeg_quality=int(rng.integers(55, 96)) if lossy else 0,
     )
@@ -91,7 +91,7 @@ def gain_course(imperfections: Imperfections, count: int, rng: np.random.Generat
     """Gain of every frame (N,), dB: steps at random frames."""
     steps = np.zeros(count)
     for _ in range(imperfections.gain_steps):
-        steps[rng.integers(count)] += rng.choice([-1, 1]) * imperfections.gain_step_db / 2
+        steps[rng.integers(count)] += rng.choice([-1, 1]) * imperfections.gain_step_db
     return np.asarray(np.cumsum(steps))
 
 

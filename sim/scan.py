@@ -12,8 +12,7 @@ from sim import imaging_kernels, motion, tissue, tissue_kernels
 from sim.console import Console, Developer, draw_console
 from sim.imaging import (
     ELEVATIONAL_REACH,
-    FULL_LINES,
-    HALF_LINES,
+    LINES,
     PUSH_DEPTH_MM,
     Beamformer,
     ImageGrid,
@@ -61,9 +60,8 @@ class Recipe:
     """All that was drawn for a scan; with the seed it determines every byte.
 
     seed: (seed of the data set, number of the scan). protocol: a key of motion.TRAJECTORIES.
-    frames: number of frames. anatomy: a key of tissue.ANATOMIES. half: half the picture's size.
-    strata: scatterers per cell and axis, 4-6. excerpt: (first, count) of the frames that are
-    made, or None for all.
+    frames: number of frames. anatomy: a key of tissue.ANATOMIES. strata: scatterers per cell
+    and axis, 4-6. excerpt: (first, count) of the frames that are made, or None for all.
     """
 
     seed: tuple[int, int]
@@ -73,7 +71,6 @@ class Recipe:
     probe: Probe
     console: Console
     imperfections: Imperfections
-    half: bool
     strata: int
     excerpt: tuple[int, int] | None = None
 
@@ -89,7 +86,6 @@ def draw_recipe(
     *,
     probe: str = "convex",
     anatomy: str | None = None,
-    half: bool = False,
 ) -> Recipe:
     """A scan at random; the anatomy too, mostly a forearm, unless it is given.
 
@@ -107,7 +103,7 @@ def draw_recipe(
     return Recipe(
         seed=seed, protocol=protocol, frames=frames, anatomy=anatomy or drawn, probe=varied,
         console=draw_console(rng, varied.frequency_mhz), imperfections=draw_imperfections(rng),
-        half=half, strata=STRATA[probe] - half,
+        strata=STRATA[probe],
     )  # fmt: skip
 
 
@@ -124,10 +120,7 @@ class Scan:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        image = IMAGES[recipe.probe.name]
-        grid = HALF_LINES if recipe.half else FULL_LINES
-        image = image.halved() if recipe.half else image
-        self.beamformer = Beamformer(recipe.probe, image, grid)
+        self.beamformer = Beamformer(recipe.probe, IMAGES[recipe.probe.name], LINES)
         self.anatomy = tissue.ANATOMIES[recipe.anatomy](self._rng(1))
         rng = self._rng(2)
         first, count = recipe.excerpt or (0, recipe.frames)

@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tusrec.files import atomic_path
+
 COLUMNS, ROWS = 4, 3
 TILE = (320, 240)
 
@@ -25,7 +27,8 @@ def write_contact_sheet(path: Path, scans: list[tuple[str, Path]]) -> None:
         index, picture = _picture(file, (k + 0.5) / each)
         sheet.paste(picture, corner)
         ImageDraw.Draw(sheet).text((corner[0] + 4, corner[1] + 2), f"{name} {index}", fill=255)
-    sheet.save(path)
+    with atomic_path(path) as partial:
+        sheet.save(partial, "PNG")
 
 
 def _picture(file: Path, place: float) -> tuple[int, Image.Image]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tusrec.comparison import FREEDOMS, freedoms
+from tusrec.comparison import FREEDOMS
 from tusrec.errors import InputError
 from tusrec.files import atomic_path
 from tusrec.frames import evenly_spread
 from tusrec.metrics import Motion
 from tusrec.results import Result
 from tusrec.scans import Scan
+from view.curves import from_first
 from view.space import with_first
 from view.uncertainty import position_deviation
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 OUTLINES = 24  # drawn of each trajectory
 COLOURS = {"tracked": "#4b5563", "predicted": "#c2410c"}
 DOTS_PER_INCH = 300
-SHORT_AXIS = 40.0  # mm; has room for the ticks of its ends alone
+TICKS = 50.0  # mm from one to the next, in space
 
 Array = NDArray[np.float64]
 
@@ -52,9 +53,10 @@ def write_figure(path: Path, scan: Scan, result: Result) -> None:
     _finish_space(space)
     space.legend(loc="upper left", bbox_to_anchor=(-0.35, 1.0), frameon=False, fontsize=7)
     _draw_drift(figure.add_subplot(grid[:2, 2]), motions, result, centre)
+    curves = {name: from_first(motion, centre) for name, motion in motions.items()}
     for place, name in enumerate(FREEDOMS):
         axes = figure.add_subplot(grid[2 + place // 3, place % 3])
-        _draw_freedom(axes, motions, centre, place, name)
+        _draw_freedom(axes, curves, place, name)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", dpi=DOTS_PER_INCH)
 
@@ -83,11 +85,16 @@ def _finish_space(axes: Any) -> None:
         axis.labelpad = -3
         low, high = axis.get_data_interval()
         lengths.append(max(high - low, 1.0))
-        few = np.arange(0.0, high, 50.0) if lengths[-1] > SHORT_AXIS else [round(low), round(high)]
-        axis.set_ticks(few)
+        axis.set_ticks(few_ticks(low, high))
     axes.set_box_aspect(lengths, zoom=0.95)
     axes.invert_zaxis()
     axes.tick_params(labelsize=6, pad=-2)
+
+
+def few_ticks(low: float, high: float) -> list[float]:
+    """The multiples of TICKS on an axis, or its ends where these are fewer than two."""
+    multiples = TICKS * np.arange(np.ceil(low / TICKS), np.floor(high / TICKS) + 1)
+    return multiples.tolist() if len(multiples) > 1 else [round(low), round(high)]
 
 
 def _draw_drift(axes: "Axes", motions: dict[str, Motion], result: Result, centre: Array) -> None:
@@ -108,12 +115,9 @@ def _draw_drift(axes: "Axes", motions: dict[str, Motion], result: Result, centre
         axes.legend(frameon=False, fontsize=6)
 
 
-def _draw_freedom(
-    axes: "Axes", motions: dict[str, Motion], centre: Array, place: int, name: str
-) -> None:
-    for kind, motion in motions.items():
-        values = freedoms(with_first(motion.T_first_from_frame), centre)[:, place]
-        axes.plot(np.degrees(values) if place >= 3 else values, color=COLOURS[kind], linewidth=0.9)
+def _draw_freedom(axes: "Axes", curves: dict[str, Array], place: int, name: str) -> None:
+    for kind, values in curves.items():
+        axes.plot(values[:, place], color=COLOURS[kind], linewidth=0.9)
     axes.set_title(f"{name} ({'°' if place >= 3 else 'mm'})", fontsize=8)
     axes.tick_params(labelsize=6)
     if place >= 3:

@@ -27,7 +27,7 @@ def write_report(
 ) -> None:
     """Write the report on the scans of `sources` that have a result in the folder `results`.
 
-    failures: why a scan has none, by its key. run: facts about the run, by name.
+    failures: why a scan has none, by its key. run: facts about the run, of which `input` is shown.
     Scans are written one after the other, so memory holds one. Raises OutputError if the page
     cannot be written.
     """

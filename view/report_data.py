@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tusrec.comparison import FREEDOMS, Comparison, Truth, compare, freedoms
+from tusrec.comparison import FREEDOMS, Comparison, Truth, compare
 from tusrec.frames import Frames, in_memory_if_it_fits
 from tusrec.metrics import Geometry, Motion, identity
 from tusrec.results import Result
 from tusrec.scans import Scan
+from view.curves import from_first, from_previous
 from view.holes import fill_holes
 from view.pictures import COLUMNS, ROWS, contact_sheets
 from view.space import in_first_frame, with_first
@@ -56,22 +57,18 @@ def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> d
 
 def _facts(result: Result) -> dict[str, str]:
     """The attributes that a person asks for, as text."""
-    wanted = ("model", "device", "seconds", "protocol", "versions", "verdict")
+    wanted = ("model", "device", "predicted", "seconds", "protocol", "versions")
     found = {name: result.attributes[name] for name in wanted if name in result.attributes}
     return {name: f"{v:.1f}" if name == "seconds" else str(v) for name, v in found.items()}
 
 
 def _motion(motion: Motion, centre: Array) -> dict[str, str]:
     """Poses (N, 3, 4) and freedoms (N, 6), mm and degrees, from the first and previous frame."""
-    curves = {}
-    for name, T in (
-        ("first", motion.T_first_from_frame),
-        ("previous", motion.T_previous_from_frame),
-    ):
-        values = freedoms(with_first(T), centre)
-        values[:, 3:] = np.degrees(values[:, 3:])
-        curves[name] = _floats(values)
-    return {"poses": _floats(with_first(motion.T_first_from_frame)[:, :3]), **curves}
+    return {
+        "poses": _floats(with_first(motion.T_first_from_frame)[:, :3]),
+        "first": _floats(from_first(motion, centre)),
+        "previous": _floats(from_previous(motion, centre)),
+    }
 
 
 def _scores(predicted: Motion, truth: Truth) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bench import held_out
 from sim import EVALUATION_SEED
+from sim.dataset import CARD
 from sim.motion import SWEEPS
 from tusrec import poses
 from tusrec.layouts import find_scans
@@ -41,6 +43,22 @@ def test_it_is_read_as_any_data_set_and_made_once(tmp_path: Path) -> None:
             assert motion is not None
             steps = np.linalg.norm(poses.log(motion.T_previous_from_frame)[:, 3:], axis=1)
             assert (steps < 5).all()
+
+
+@pytest.mark.parametrize("card", ['{"order": {"se', '{"order": {"seed": 7}}'])
+def test_a_folder_of_anything_else_is_refused_in_one_line(
+    card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / CARD).write_text(card)
+    assert held_out.main(["--output", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / CARD}: ")
+
+
+def test_no_processes_are_too_few(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        held_out.main(["--jobs", "0"])
+    assert "--jobs: found 0, expected a whole number from 1 on" in capsys.readouterr().err
 
 
 def modified(folder: Path) -> dict[Path, int]:

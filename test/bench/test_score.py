@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bench import score
-from bench.score_bars import Bar, at_least, at_most
+from bench.measured import OUR_PAIRS, OURS
+from bench.score_bars import Bar, at_least, at_most, real_bars, simulated_bars
 from model.baseline import build_network
 from model.pose_net import PoseNet
 from training import checkpoint
@@ -78,6 +80,25 @@ def test_an_oracle_never_loses_to_what_it_corrects(
     rows = score.sum_up(data, estimators)["rotation scans"].rows
     errors = [rows[row]["LPE"] for row in ("tusrec", "tusrec, better mirror", ROWS[-3])]
     assert errors == sorted(errors, reverse=True)
+
+
+def test_a_scan_of_doubled_frames_has_no_row_of_pairs_and_the_others_have(
+    tmp_path: Path, make_validation_dataset: Callable[..., Path]
+) -> None:
+    torch.manual_seed(0)
+    scans = {"sub900__RH_rotation": 10, "sub901__RH_Par_C_DtP": 5}
+    data = make_validation_dataset(tmp_path / "data", scans)
+    with h5py.File(data / "frames/900/RH_rotation.h5", "a") as file:
+        file["frames"][1::2] = file["frames"][::2]
+    ours = write_checkpoint(tmp_path, "tusrec", PoseNet())
+    found = score.sum_up(data, score.chosen_estimators(Path(ours), None))
+    rows = ["classical", "tusrec"]
+    assert list(found["rotation scans"].pairs) == rows
+    assert list(found["sweeps"].pairs) == list(found["all scans"].pairs) == [*rows, OUR_PAIRS]
+    told = [bar.what for bar in simulated_bars(found)]
+    assert any(f"rotation scans, {OURS}, interval 1" in what for what in told)
+    assert not any(f"rotation scans, {OUR_PAIRS}" in what for what in told)
+    assert list(real_bars("real", {"scans": found["rotation scans"]}))
 
 
 def test_without_weights_it_says_so_in_one_line(

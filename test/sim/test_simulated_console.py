@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from sim.console import Console, Developer, Float32, draw_console
-from sim.imaging import HALF_LINES, Beamformer
+from sim.imaging import Beamformer, LineGrid
 from sim.probe import PROBES
 from sim.scan import IMAGES
 
+COARSE = LineGrid(320, 0.15)
 PLAIN = Console(
     dynamic_range_db=60.0, white_db=30.0, noise_db=-200.0, attenuation_db_mm=0.5, tgc_db_mm=0.5,
     tgc_limit_db=100.0, tgc_sliders_db=(0.0,) * 8, ringing_db=-200.0, ringing_mm=1.0, gel_mm=2.0,
@@ -18,16 +19,16 @@ PLAIN = Console(
 
 
 def developer(console: Console) -> Developer:
-    b = Beamformer(PROBES["convex"], IMAGES["convex"].halved(), HALF_LINES)
+    b = Beamformer(PROBES["convex"], IMAGES["convex"], COARSE)
     return Developer(console, b, np.random.default_rng(0))
 
 
 def grey(console: Console, amplitude_db: float, gain_db: float = 0.0) -> Float32:
     """Grey levels of an even echo."""
     d = developer(console)
-    echoes = np.zeros((d.gain_db.size, 2 * HALF_LINES.lines), np.float32)
+    echoes = np.zeros((d.gain_db.size, 2 * COARSE.lines), np.float32)
     echoes[:, ::2] = 10 ** (amplitude_db / 20)
-    loss = np.zeros((d.gain_db.size, HALF_LINES.lines), np.float32)
+    loss = np.zeros((d.gain_db.size, COARSE.lines), np.float32)
     return d.grey(echoes, loss, gain_db, seed=1)
 
 
@@ -48,7 +49,7 @@ def test_gain_that_lags_behind_attenuation_darkens_the_depth() -> None:
 
 def test_noise_grows_with_the_gain_over_depth_and_has_its_level_at_the_face() -> None:
     d = developer(replace(PLAIN, noise_db=-20.0, white_db=40.0, dynamic_range_db=85.0))
-    nothing = np.zeros((d.gain_db.size, 2 * HALF_LINES.lines), np.float32)
+    nothing = np.zeros((d.gain_db.size, 2 * COARSE.lines), np.float32)
     levels = d.grey(nothing, nothing[:, ::2], 0.0, seed=3).mean(axis=1)
     decibels = levels * 85 / 255 - 45
     # The mean of the logarithm of a Rayleigh amplitude is 2.5 dB under its RMS.
@@ -64,7 +65,7 @@ def test_speckle_reduction_smooths() -> None:
 
 def test_ringing_is_the_same_in_every_frame_and_dies_away() -> None:
     d = developer(replace(PLAIN, ringing_db=10.0))
-    nothing = np.zeros((d.gain_db.size, 2 * HALF_LINES.lines), np.float32)
+    nothing = np.zeros((d.gain_db.size, 2 * COARSE.lines), np.float32)
     first, second = (d.grey(nothing, nothing[:, ::2], 0.0, seed=seed) for seed in (1, 2))
     np.testing.assert_array_equal(first, second)
     assert first[:4].mean() > 80

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sim import dataset
 from tusrec.calibration import read_calibration
 from tusrec.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 ORDER = dataset.Order(
     year=2025, kind="validation", scans=2, frames=3, protocol="rotation", probe="linear",
     anatomy="forearm", seed=900_003, truth="exact",
@@ -85,7 +88,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     kept = tmp_path / "frames/050/RH_rotation.h5"
     stamp = kept.stat().st_mtime_ns
     (tmp_path / "frames/050/LH_rotation.h5").unlink()
-    (tmp_path / "frames/050/LH_rotation.h5.part").write_bytes(b"half a file")
+    (tmp_path / "frames/050/.LH_rotation.h5.part").write_bytes(b"half a file")
     (tmp_path / "dataset_keys.h5").unlink()
     make(ORDER, tmp_path)
     assert digests(tmp_path) == whole
@@ -113,14 +116,52 @@ def test_the_command_line_writes_a_data_set(tmp_path: Path) -> None:
     assert (tmp_path / "set/dataset_keys.h5").exists()
 
 
-@pytest.mark.parametrize("wrong", [["--scans", "0"], ["--frames", "1"]])
-def test_the_command_line_says_in_one_line_what_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+@pytest.mark.parametrize(
+    ("option", "least"),
+    [("--scans", 1), ("--frames", 2), ("--jobs", 1), ("--seed", 0), ("--first-subject", 0)],
+)
+def test_a_number_that_is_too_low_is_told_in_one_line_and_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, least: int
 ) -> None:
-    assert simulate.main(["--output", str(tmp_path / "set"), *wrong]) == 2
+    with pytest.raises(SystemExit) as ended:
+        simulate.main(["--output", str(tmp_path / "set"), option, str(least - 1)])
+    assert ended.value.code == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("simulate.py: ")
-    assert "expected" in message
+    assert f"{option}: found {least - 1}, expected a whole number from {least} on" in message
+    assert not (tmp_path / "set").exists()
+
+
+def test_an_order_of_no_scans_is_refused() -> None:
+    with pytest.raises(InputError, match="expected 1 or more"):
+        dataset.items(replace(ORDER, scans=0), Path())
+
+
+def test_a_card_that_cannot_be_read_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / dataset.CARD).write_text('{"order": {"ye')
+    assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith(f"simulate.py: {tmp_path / dataset.CARD}: found no JSON")
+
+
+# A limit on file size fails a write just as a full disk does, and needs no rights.
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+import simulate
+sys.exit(simulate.main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    options = ["--scans", "1", "--frames", "2", "--probe", "linear", "--output", str(tmp_path)]
+    command = [sys.executable, "-c", FULL_DISK, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "RH_rotation.h5: cannot write" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [dataset.CARD]
 
 
 def test_an_unwritable_output_is_reported_and_not_a_traceback(tmp_path: Path) -> None:

@@ -48,13 +48,13 @@ def test_a_duplicated_frame_shows_the_one_before_it_and_frame_0_itself() -> None
     assert lag.mean() == pytest.approx(0.1, abs=0.02)
 
 
-def test_gain_steps_number_as_stated() -> None:
+def test_gain_steps_are_of_the_number_and_the_size_stated() -> None:
     course = imp.gain_course(
         replace(imp.NONE, gain_steps=3, gain_step_db=2.0), 500, np.random.default_rng(1)
     )
     steps = np.diff(course)[np.diff(course) != 0]
     assert len(steps) == 3
-    np.testing.assert_allclose(np.abs(steps), 1.0)
+    np.testing.assert_allclose(np.abs(steps), 2.0)
 
 
 def test_indentation_is_strain_times_depth() -> None:
@@ -77,4 +77,5 @@ def test_drawn_imperfections_stay_in_their_ranges() -> None:
         assert 0.01 <= drawn.strain <= 0.05
         assert 0.05 <= drawn.jitter_mm <= 0.25
         assert 0 <= drawn.latency_frames <= 2
+        assert 0 <= drawn.gain_step_db <= 2
         assert drawn.jpeg_quality == 0 or 55 <= drawn.jpeg_quality <= 95

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import measure
-from sim.imaging import FULL_LINES, HALF_LINES, Beamformer, LineGrid
+from sim.imaging import LINES, Beamformer, LineGrid
 from sim.probe import CONVEX, FWHM_PER_SIGMA, PROBES, Probe, lens_waist_mm, vary
 from sim.scan import IMAGES
 
@@ -16,7 +16,7 @@ DEPTHS = [("convex", 20.0), ("convex", 50.0), ("convex", 80.0), ("linear", 12.0)
 SHIFTS_MM = np.array([0.1, 0.25, 0.45, 0.7])
 
 
-def beamformer(name: str, grid: LineGrid = FULL_LINES) -> Beamformer:
+def beamformer(name: str, grid: LineGrid = LINES) -> Beamformer:
     return Beamformer(PROBES[name], IMAGES[name], grid)
 
 
@@ -33,7 +33,7 @@ def test_envelopes_of_homogeneous_tissue_are_rayleigh(name: str, depth: float) -
     assert np.mean(ratios) == pytest.approx(1.91, abs=0.05)
 
 
-@pytest.mark.parametrize("grid", [FULL_LINES, HALF_LINES])
+@pytest.mark.parametrize("grid", [LINES, LineGrid(320, 0.15)])
 @pytest.mark.parametrize(("name", "depth"), DEPTHS)
 def test_point_echoes_have_the_configured_widths(name: str, depth: float, grid: LineGrid) -> None:
     b = beamformer(name, grid)
@@ -83,7 +83,7 @@ def test_decorrelation_agrees_with_the_independent_simulator_pymust(depth: float
     table = np.loadtxt(Path(__file__).parent / "pymust_curve.csv", delimiter=",", skiprows=1)
     _, shifts, golden = table[table[:, 0] == depth].T
     assert len(shifts) == 6
-    b = Beamformer(c5_2v(), IMAGES["convex"], FULL_LINES)
+    b = Beamformer(c5_2v(), IMAGES["convex"], LINES)
     motions = [measure.shift(z=z) for z in shifts]
     found = measure.correlations(b, depth, motions, seeds=range(4))
     np.testing.assert_allclose(found, golden, rtol=0.10)

@@ -18,6 +18,7 @@ from tusrec.layouts import find_scans
 from tusrec.results import read_result, read_scan_result
 from view import leaderboard
 from view.pictures import COLUMNS, ROWS, contact_sheets
+from view.report import write_report
 
 Make = Callable[..., Path]
 
@@ -123,14 +124,24 @@ def test_a_result_that_has_gone_costs_only_its_scan(tmp_path: Path, make_lone_sc
     assert [scan["key"] for scan in summary["scans"]] == ["b"]
 
 
-def test_a_verdict_is_shown_where_the_result_has_one(tmp_path: Path, make_lone_scan: Make) -> None:
-    make_lone_scan(tmp_path / "data" / "a.h5")
+def test_a_scan_is_dated_by_its_own_result_where_that_has_a_date(
+    tmp_path: Path, make_lone_scan: Make
+) -> None:
+    date = "2026-11-26T17:00:00Z"
+    for name in ("a", "b"):
+        make_lone_scan(tmp_path / "data" / f"{name}.h5")
     assert run(tmp_path / "data", tmp_path / "out") == 0
-    with h5py.File(tmp_path / "out" / "a.h5", "a") as file:
-        file.attrs["verdict"] = "trust the plane, not the direction"
-    assert run(tmp_path / "data", tmp_path / "out") == 0
-    facts = block((tmp_path / "out" / "report.html").read_text(), "scan-0")["facts"]
-    assert facts["verdict"] == "trust the plane, not the direction"
+    with (
+        h5py.File(tmp_path / "out" / "a.h5", "a") as a,
+        h5py.File(tmp_path / "out" / "b.h5", "a") as b,
+    ):
+        a.attrs["predicted"] = date
+        b.attrs.pop("predicted", None)
+    sources, folder = find_scans(tmp_path / "data").scans, tmp_path / "out"
+    write_report(tmp_path / "page.html", folder, sources, {}, {"input": "data"})
+    page = (tmp_path / "page.html").read_text()
+    assert block(page, "scan-0")["facts"]["predicted"] == date
+    assert "predicted" not in block(page, "scan-1")["facts"]
 
 
 def test_pictures_are_means_of_their_pixels_in_the_place_that_is_said(tmp_path: Path) -> None:

@@ -241,6 +241,18 @@ def test_names_are_text_and_never_markup(browser: WebDriver) -> None:
     assert "no tracked poses" in find(browser, "#scores").text
 
 
+def test_a_scan_is_dated_by_its_own_result_and_not_by_the_run(browser: WebDriver) -> None:
+    for date, shown in (("'its own'", True), ("undefined", False)):
+        browser.execute_script(
+            "run.run.predicted = 'the run'; "
+            f"state.scan.facts.predicted = {date}; showFacts(state.scan)"
+        )
+        facts = find(browser, "#facts").text
+        assert "the run" not in facts
+        assert ("its own" in facts) is shown
+        assert (browser.execute_script("return run.run.input") in facts) is True
+
+
 def test_the_scan_is_chosen_from_the_list_and_from_the_table(browser: WebDriver) -> None:
     find(browser, "#scan").send_keys(NAMED)
     wait_for(browser, f"state.scan.key === {NAMED!r}")

@@ -1,0 +1,32 @@
+"""The bars of the main job and of the report: none is told of a program that failed."""
+
+from pathlib import Path
+
+import pytest
+
+import predict
+from bench import main_job
+from tusrec.errors import TusrecError
+
+
+def test_memory_of_a_prediction_that_failed_is_no_measurement(tmp_path: Path) -> None:
+    missing, output = str(tmp_path / "none"), str(tmp_path / "out")
+    with pytest.raises(TusrecError, match=r"predict\.py: found exit code 2, expected 0"):
+        main_job.command_memory(missing, output, "none")
+
+
+def test_memory_of_an_evaluation_that_failed_is_no_measurement(tmp_path: Path) -> None:
+    with pytest.raises(TusrecError, match=r"evaluate\.py: found exit code 2, expected 0"):
+        main_job.evaluation_memory(str(tmp_path / "none"), str(tmp_path / "out"))
+
+
+def test_the_report_of_a_prediction_that_failed_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("selenium")
+    from bench import report
+
+    monkeypatch.setattr(report, "write_dataset", lambda folder: None)
+    monkeypatch.setattr(predict, "main", lambda arguments: 3)
+    with pytest.raises(TusrecError, match=r"predict\.py: found exit code 3"):
+        report.main(None)
