@@ -61,7 +61,7 @@ train: $(READY)  ## as the shipped weights were made: simulate clips, train; the
 	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
 	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
 		--count $(CLIPS_EACH) & rotation=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 24 --count $(CLIPS_EACH) && \
+	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 48 --count $(CLIPS_EACH) && \
 	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
 		--count $(CLIPS_EACH) && wait $$rotation
 	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
