@@ -180,6 +180,10 @@ def scaled(T: Array) -> None:
     T[2, :3, :3] *= 1.01
 
 
+def not_homogeneous(T: Array) -> None:
+    T[2, 3, 3] = 1.0001
+
+
 def reflected(T: Array) -> None:
     T[2, :3, 2] *= -1
 
@@ -192,7 +196,9 @@ def zero(T: Array) -> None:
     T[2] = 0.0
 
 
-@pytest.mark.parametrize("spoil", [not_a_number, infinite, scaled, reflected, transposed, zero])
+@pytest.mark.parametrize(
+    "spoil", [not_a_number, infinite, scaled, not_homogeneous, reflected, transposed, zero]
+)
 def test_a_matrix_that_is_not_rigid_is_refused_by_its_index(
     spoil: Callable[[Array], None], refused: Refused
 ) -> None:
