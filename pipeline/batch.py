@@ -188,8 +188,8 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
     require_length(result.motion, scan.frames.shape[0], path)
     _require_same_pixels(result, scan, path)
     _require_same_frames(result, scan, path)
-    beside = result.attributes.get("beside_sha256", scan.beside_sha256())
-    if beside != scan.beside_sha256() or not holds_displacements(path, settings.ddf):
+    beside = result.attributes.get("beside_sha256")
+    if beside not in (None, scan.beside_sha256()) or not holds_displacements(path, settings.ddf):
         return None
     seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
     return Outcome(scan.key, "kept", seconds, frames, memory.peak_bytes(), result.errors)

@@ -183,7 +183,7 @@ def _shown(folder: Path) -> list[Path]:
     return sorted(place for place in folder.iterdir() if not place.name.startswith("."))
 
 
-def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> ScanSource:
+def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan | UnusableScan:
     """The scan of a dataset whose frames are in root/frames or root/frames_transfs."""
     subject, name = file.parent.name, file.stem
     key = f"sub{subject}__{name}"
@@ -265,8 +265,7 @@ def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
         return Hdf5Scan(file.stem, file, from_spacing(*options.spacing))
     calibration = _single_calibration(file, roots, options)
     if roots:
-        scan = _challenge_scan(roots[0], file.resolve(), calibration)
-        return replace(scan, key=file.stem) if isinstance(scan, Hdf5Scan | UnusableScan) else scan
+        return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
     with open_hdf5(file) as content:
         poses = file if "tforms" in names(content) else None
     return Hdf5Scan(file.stem, file, calibration, poses)
