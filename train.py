@@ -95,13 +95,7 @@ def train(options: argparse.Namespace) -> None:
             network.train()
             hold(network, options.hold)
             loss, pairs = learner.loss(next(upcoming), rng)
-            state.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-            require_finite(norm.item(), progress)
-            state.optimizer.param_groups[0]["lr"] = rate(progress, options)
-            state.optimizer.step()
-            state.average.update_parameters(network)
+            descend(loss, network, state, rate(progress, options))
             progress.step += 1
             progress.pairs += pairs * count
             progress.minutes += (time.monotonic() - started) / 60
@@ -211,6 +205,17 @@ def hold(network: nn.Module, names: Sequence[str]) -> None:
                 f"{', '.join(dict(network.named_children()))}"
             )
         parts[name].requires_grad_(False).eval()
+
+
+def descend(loss: torch.Tensor, network: nn.Module, state: State, learning_rate: float) -> None:
+    """One step down the gradient of a loss; raises TusrecError if that is no number."""
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+    require_finite(norm.item(), state.progress)
+    state.optimizer.param_groups[0]["lr"] = learning_rate
+    state.optimizer.step()
+    state.average.update_parameters(network)
 
 
 def require_finite(norm: float, progress: Progress) -> None:

@@ -113,6 +113,13 @@ def test_cells_shift_as_the_rigid_motion_in_millimetres_says(
     assert np.abs(shifts - moved / lengths).max() < 0.03 * (1 + np.abs(shifts).max())
 
 
+def test_shifts_of_cells_are_as_exact_where_arithmetic_is_coarse() -> None:
+    xi, told = torch.tensor([[0.3, -0.2, 0.5, 31.3, -7.9, 1.1]]), torch.zeros(1, DESCRIPTION)
+    exact = cell_shifts(xi, told)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(cell_shifts(xi, told), exact, rtol=0, atol=0)
+
+
 def canvas_of(told: tuple[float, ...]) -> Canvas:
     """A canvas that `Canvas.description` describes by `told`, but for whole pixels."""
     lateral = 0.4 * math.exp(told[0])
