@@ -15,29 +15,24 @@ from bench.measured import CPU, truth_of
 from bench.pairs import Pairs
 from model.learned import Learned
 from model.screen import without_screen
-from training.clips import Clip
 from training.grabber import blended, filtered, hazy, recorded
 from training.measure import Motions, summary
-from training.tracked import REAL_SEED
-from training.unsteady import Unsteadiness
 from tusrec.scans import ScanSource
 
 Frames = NDArray[np.uint8]
-FrameRecorder = Callable[[Frames], Frames]
-Recorder = Callable[[Clip], Frames]
+Recorder = Callable[[Frames], Frames]
 
 SCANS = ("sub900__RH_rotation", "sub905__RH_rotation", "sub912__RH_Per_L_DtP")
 FRAMES = 150
 INTERVALS = (1, 4)
-PLACE_MM, LEFT = 2.0, 0.3  # of what changes along the skin; see `training.unsteady`
 
 
-def in_pixels(coarseness: float, noise: float = 0.0) -> FrameRecorder:
+def in_pixels(coarseness: float, noise: float = 0.0) -> Recorder:
     """Recorded in fewer pixels, or with noise; see `training.grabber.recorded`."""
     return lambda frames: recorded(frames, coarseness, noise, np.random.default_rng(0))
 
 
-def through(curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> FrameRecorder:
+def through(curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Recorder:
     """Grey levels, 0 to 1, changed by a curve."""
     table = np.rint(255 * curve(np.arange(256) / 255)).clip(0, 255).astype(np.uint8)
     return lambda frames: table[frames]
@@ -50,7 +45,7 @@ def means_of_three(frames: Frames) -> Frames:
     return np.asarray(np.rint(np.mean([before, frames, after], axis=0)), np.uint8)
 
 
-def with_clutter(level: float) -> FrameRecorder:
+def with_clutter(level: float) -> Recorder:
     """With the same clutter in all frames; see `training.grabber.hazy`."""
     return lambda frames: hazy(frames, level, np.random.default_rng(0))
 
@@ -64,7 +59,7 @@ def with_clock(frames: Frames) -> Frames:
     return shown
 
 
-OF_THE_FRAMES: dict[str, FrameRecorder] = {
+RECORDINGS: dict[str, Recorder] = {
     "as they are": in_pixels(1),
     "in 2/3 of the pixels along either side": in_pixels(1.5),
     "in half of the pixels": in_pixels(2),
@@ -86,26 +81,6 @@ OF_THE_FRAMES: dict[str, FrameRecorder] = {
 }
 
 
-def with_lost_speckle(fleeting: float, lasting: float) -> Recorder:
-    """With speckle that is lost by other motion than across; see `training.unsteady`."""
-    how = Unsteadiness(fleeting, lasting, PLACE_MM, LEFT)
-    rng = np.random.default_rng
-    return lambda clip: how.shown(clip.frames, clip.T_first_from_frame, clip.spacing, rng(0))
-
-
-def of_frames(recorder: FrameRecorder) -> Recorder:
-    """What is shown of frames whatever moved."""
-    return lambda clip: recorder(clip.frames)
-
-
-RECORDINGS: dict[str, Recorder] = {
-    **{name: of_frames(recorder) for name, recorder in OF_THE_FRAMES.items()},
-    "with speckle that changes by 0.5 with every frame": with_lost_speckle(0.5, 0.0),
-    "with speckle that changes by 0.7 along the skin": with_lost_speckle(0.0, 0.7),
-    "with speckle that changes by 1.4 along the skin": with_lost_speckle(0.0, 1.4),
-}
-
-
 def main() -> None:
     """Print a line for every way of recording."""
     sources = held_out.sources()
@@ -120,9 +95,8 @@ def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, 
     """Pairs by interval of one scan's first frames, recorded another way."""
     with source.open() as scan:
         true = truth_of(scan).motion.T_first_from_frame[: FRAMES - 1]
-        T, spacing = np.concatenate([np.eye(4)[None], true]), scan.calibration.spacing
-        clip = Clip(np.asarray(scan.frames[0:FRAMES]), T, spacing, (REAL_SEED, 0))
-        canvas, seen = estimator.pairs(without_screen(shown(clip)), spacing, CPU)
+        frames = without_screen(shown(np.asarray(scan.frames[0:FRAMES])))
+        canvas, seen = estimator.pairs(frames, scan.calibration.spacing, CPU)
     return Pairs(true, canvas, canvas.centre_mm).measured(seen)
 
 

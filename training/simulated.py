@@ -28,7 +28,6 @@ from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
-from training.unsteady import Unsteadiness
 from tusrec import poses
 from tusrec.errors import InputError, TusrecError
 from tusrec.options import whole_number
@@ -43,7 +42,6 @@ WARM_UP = 8  # frames before the first, which persistence mixes into it
 PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
 PERSISTENT_SHARE = 0.3  # scanners are sold with it switched on,
 MEANS, MEAN_SHARE = (3, 3, 5), 0.35  # or they show means of so many frames, mostly 3
-UNSTEADY_SHARE = 0.5  # of the clips that lose speckle without any motion across the picture
 UNEVEN_SHARE = 0.3  # of the clips that a grabber takes at another pace than the scanner's
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
@@ -62,12 +60,10 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
     scan = Scan(recipe)
     scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
     shown = _frame_numbers(len(scan) - max(MEANS) // 2, length, rng)
+    frames = grabbed(_on_screen(scan, shown, rng)[-length:], rng)
     T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
     T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame
-    frames = _on_screen(scan, shown, rng)[-length:]
-    if rng.random() < UNSTEADY_SHARE:
-        frames = Unsteadiness.draw(rng).shown(frames, T_first_from_frame, image.spacing, rng)
-    return Clip(grabbed(frames, rng), T_first_from_frame, image.spacing, seed)
+    return Clip(frames, T_first_from_frame, image.spacing, seed)
 
 
 def usual_clip(
