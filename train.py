@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.device import CHOICES, choose_device
+from model.device import CHOICES, choose_device, is_out_of_memory
 from model.weights import load_into
 from sim.stream import require_training_seed
 from training import batches, checkpoint, journal, processes
@@ -33,9 +33,9 @@ from training.folds import Fold
 from training.keeper import Keeper
 from training.learner import Learner
 from training.pose_learner import PoseLearner
-from training.sources import Source, find_source, mixture_of, name_of
+from training.sources import Source, find_source, mixture_of, remembered_as
 from training.validation import Amount, held_out_sets
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -46,6 +46,10 @@ RATES = {"tusrec": 1e-3, "baseline": 1e-4}
 FINE_TUNING = 0.2  # of the rate, where training begins with trained weights
 WARM_UP_STEPS = 200
 LARGEST_GRADIENT = 5.0
+MORE_MEMORY = (
+    "keep fewer clips (--keep), choose another --device or end what else uses this one; the last "
+    "checkpoint is good"
+)
 log = logging.getLogger("train")
 
 
@@ -59,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.error("error: %s: found no memory left, expected more; %s", options.output, MORE_MEMORY)
+        return OutOfMemoryError.exit_code
     finally:
         processes.leave()
     return 0
@@ -100,7 +109,7 @@ def train(options: argparse.Namespace) -> None:
             progress.pairs += pairs * count
             progress.minutes += (time.monotonic() - started) / 60
             if keeper:
-                keeper.after_step(state, loss.item(), mixture.clips)
+                keeper.after_step(state, loss.item(), mixture.count)
     if keeper:
         keeper.at_end(state, share_done(progress, options) >= 1)
 
@@ -117,7 +126,7 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     Raises InputError if the run there is of another model, fold or start, or if --from has been
     trained on what this run holds out.
     """
-    names = [name_of(path) for path in options.data]
+    names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)
@@ -231,6 +240,8 @@ def keeper_of(
     options: argparse.Namespace, sources: Sequence[Source], learner: Learner, state: State
 ) -> Keeper:
     """What keeps the run's log and checkpoints, and validates it on what is held out."""
+    if options.validate_frames == 1:
+        raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
     journal.rewind(options.output, state.progress.step)
     amount = Amount(options.validate_scans, options.validate_frames)
     held_out = held_out_sets(sources, options.validate, fold_of(options), amount, learner)

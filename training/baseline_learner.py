@@ -35,7 +35,8 @@ class BaselineLearner:
         """The clip as it is; raises InputError unless its frames are of the network's size."""
         if clip.frames.shape[1:] != FRAME_SHAPE:
             raise InputError(
-                f"clip {clip.seed}: found frames of {clip.frames.shape[1:]}, expected {FRAME_SHAPE}"
+                f"found frames of {clip.frames.shape[1:]}, expected {FRAME_SHAPE}, all that the "
+                "organisers' network takes; leave them out, or train tusrec"
             )
         return clip
 

@@ -25,6 +25,7 @@ from training.measure import (
 from training.pose_learner import Prepared
 
 Found = tuple[dict[int, Motions], Canvas]  # in one clip
+Whose = tuple[str, Prepared]  # the subject of a clip, and the clip
 log = logging.getLogger(__name__)
 
 
@@ -44,16 +45,17 @@ class Factors:
         return cls(pairs, stretch(Motions.joined(steps)))
 
 
-def calibrated(network: PoseNet, clips: Sequence[Prepared]) -> dict[str, Tensor]:
+def calibrated(network: PoseNet, clips: Sequence[Whose]) -> dict[str, Tensor]:
     """The network's weights with scales so stretched that 68 % intervals hold 68 %.
 
-    Of several clips it is told how much intervals that are set on either half hold of the other.
+    Of several subjects it is told how much intervals that either half sets hold of the other.
     """
-    found = [(network_motions(network, clip, INTERVALS), clip.canvas) for clip in clips]
-    if len(found) > 1:
-        for what, shares in held_across(found).items():
+    found = [(network_motions(network, clip, INTERVALS), clip.canvas) for _, clip in clips]
+    halves = in_halves([subject for subject, _ in clips])
+    if halves.any():
+        for what, shares in held_across(found, halves).items():
             told = f"{100 * shares.min():.0f}-{100 * shares.max():.0f} %"
-            log.info("%s: 68 %% intervals set on half of the clips hold %s of the rest", what, told)
+            log.info("%s: 68 %% intervals set on half of them hold %s of the rest", what, told)
     factors = Factors.of(found)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     for row, interval in enumerate(INTERVALS):
@@ -62,9 +64,20 @@ def calibrated(network: PoseNet, clips: Sequence[Prepared]) -> dict[str, Tensor]
     return weights
 
 
-def held_across(found: Sequence[Found]) -> dict[str, NDArray[np.float64]]:
-    """Shares (2, 6) of the truth in each half of the clips inside intervals set on the other."""
-    halves = found[::2], found[1::2]
+def in_halves(subjects: Sequence[str]) -> NDArray[np.bool_]:
+    """Which clips (N,) are in the second half: of every second subject."""
+    order = list(dict.fromkeys(subjects))
+    return np.array([order.index(subject) % 2 == 1 for subject in subjects])
+
+
+def held_across(
+    found: Sequence[Found], second: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float64]]:
+    """Shares (2, 6) of the truth in each half of the clips inside intervals set on the other.
+
+    second: (N,) which clips are in the second half.
+    """
+    halves = [[one for one, of in zip(found, second, strict=True) if of == half] for half in (0, 1)]
     both = [_held(other, Factors.of(one)) for one, other in (halves, halves[::-1])]
     return {what: np.array([shares[what] for shares in both]) for what in both[0]}
 

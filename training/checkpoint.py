@@ -20,6 +20,7 @@ from tusrec.files import write_bytes
 
 FILE = "checkpoint.safetensors"
 AVERAGED_STEPS = 400
+OF_PEOPLE = " (tracked)"  # ends the names of data that show people, whom others may show too
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Progress:
     """How far training has come, and from where.
 
     model: name of the learner. minutes: of training alone. fold: `number/count`, or nothing.
-    data: names of the sources. origin: the weights that training began with, or nothing.
-    before: names of what these were trained on, and with which fold.
+    data: names of the sources, of `sources.remembered_as`. origin: the weights that training began
+    with, or nothing. before: names of what these were trained on, and with which fold.
     """
 
     model: str
@@ -68,7 +69,13 @@ class State:
 
 def begun(network: nn.Module, progress: Progress) -> State:
     """A run before its first step."""
-    average = AveragedModel(network, avg_fn=_closer, use_buffers=True)
+
+    def closer(old: Tensor, new: Tensor, _: Tensor | int) -> Tensor:
+        # Not the count that is passed: on a GPU, reading it would wait for each tensor in turn.
+        share = max(1 / AVERAGED_STEPS, 10 / (10 + int(average.n_averaged)))
+        return old * (1 - share) + new * share
+
+    average = AveragedModel(network, avg_fn=closer, use_buffers=True)
     optimizer = AdamW(network.parameters(), lr=0.0, weight_decay=0.01)
     return State(network, average, optimizer, progress)
 
@@ -131,10 +138,15 @@ def starting_weights(path: Path, run: Progress) -> Start:
     """Weights for a run to begin with: a manifest's, or a checkpoint's average.
 
     Raises WeightsError if they are broken, another model's, or neither, and InputError if they
-    were trained on data of the run outside the run's fold.
+    were trained on data of the run, or on the people whom it may hold out, with another fold.
     """
     start = _of_manifest(path, run) or _of_checkpoint(path, run)
-    again = {name: start.seen[name] for name in run.data if name in start.seen}
+    people = any(name.endswith(OF_PEOPLE) for name in run.data)
+    again = {
+        name: fold
+        for name, fold in start.seen.items()
+        if name in run.data or (people and name.endswith(OF_PEOPLE))
+    }
     if run.fold and any(fold != run.fold for fold in again.values()):
         folds = ", ".join(f"{name} with fold {fold or 'none'}" for name, fold in again.items())
         raise InputError(
@@ -165,8 +177,3 @@ def _of_checkpoint(path: Path, run: Progress) -> Start:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-
-
-def _closer(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-    share = max(1 / AVERAGED_STEPS, 10 / (10 + int(count)))
-    return average * (1 - share) + value * share

@@ -21,6 +21,7 @@ from tusrec.errors import InputError
 from tusrec.files import write_bytes
 
 SCREEN = [part.name for part in fields(Screen)]
+REAL_SEED = -1  # of clips that no seed made
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Clip:
     """Successive frames of one scan.
 
     frames: (N, H, W) uint8. T_first_from_frame: (N, 4, 4) float64, image mm. spacing: (x, y) mm a
-    pixel. seed: (of the set, number of the clip), or (-1, -1) for a clip of a real scan.
-    screen: what the whole scan was shown on, which a clip is too short to tell.
+    pixel. seed: (of the set, number of the clip), or (REAL_SEED, its first frame) for a clip of a
+    scan that was recorded. screen: what the whole scan was shown on, which a clip is too short to
+    tell.
     """
 
     frames: NDArray[np.uint8]
@@ -37,6 +39,12 @@ class Clip:
     spacing: tuple[float, float]
     seed: tuple[int, int]
     screen: Screen = field(default_factory=Screen)
+
+    @property
+    def lead_in(self) -> int:
+        """First frames that serve to undo the persistence of those after them alone."""
+        of_one_scan, first = self.seed
+        return self.screen.reach if of_one_scan == REAL_SEED and first > 0 else 0
 
 
 def write_clip(clip: Clip, path: Path) -> None:
@@ -50,24 +58,34 @@ def write_clip(clip: Clip, path: Path) -> None:
     write_bytes(path, save(tensors, {"seed": f"{clip.seed[0]} {clip.seed[1]}"}), "the clip")
 
 
-def read_clip(path: Path) -> Clip:
-    """Read a clip. Raises InputError for a file that is missing, broken, or no clip."""
+def seed_of(path: Path) -> tuple[int, int]:
+    """The seed of a clip; raises InputError as `read_clip`."""
     try:
         with safe_open(path, "numpy") as file:
             of_set, number = map(int, file.metadata()["seed"].split())
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(_no_clip(path, error)) from error
+    return of_set, number
+
+
+def read_clip(path: Path) -> Clip:
+    """Read a clip. Raises InputError for a file that is missing, broken, or no clip."""
+    try:
+        seed = seed_of(path)
+        with safe_open(path, "numpy") as file:
             frames = file.get_tensor("frames")
             T = file.get_tensor("T_first_from_frame")
             spacing, names = file.get_tensor("spacing"), file.keys()
             added = {name: file.get_tensor(name) for name in SCREEN if name in names}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
-        ) from error
-    clip = Clip(
-        frames, T, (float(spacing[0]), float(spacing[1])), (of_set, number), Screen(**added)
-    )
+        raise InputError(_no_clip(path, error)) from error
+    clip = Clip(frames, T, (float(spacing[0]), float(spacing[1])), seed, Screen(**added))
     _require_sound(clip, path)
     return clip
+
+
+def _no_clip(path: Path, error: Exception) -> str:
+    return f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
 
 
 def _require_sound(clip: Clip, path: Path) -> None:
@@ -85,5 +103,8 @@ def _require_sound(clip: Clip, path: Path) -> None:
 def read_training_clip(path: Path) -> Clip:
     """Read a clip to train on; raises InputError for one whose seed is kept for evaluation."""
     clip = read_clip(path)
-    require_training_seed(clip.seed[0])
+    try:
+        require_training_seed(clip.seed[0])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return clip

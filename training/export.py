@@ -15,13 +15,13 @@ from pathlib import Path
 
 from model import baseline, pose_net
 from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
-from training.calibration import calibrated
+from training.calibration import Whose, calibrated
 from training.checkpoint import FILE, Progress, read_average, read_progress
 from training.clips import Clip, read_training_clip
 from training.folds import Fold
-from training.pose_learner import Prepared, prepare
-from training.sources import Source, holds_clips
-from training.tracked import cut, require_trainable
+from training.pose_learner import prepare
+from training.sources import Source, holds_clips, remembered_as, shows_people
+from training.tracked import cut, require_trainable, subject_of
 from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
 from tusrec.frames import evenly_spread
@@ -30,7 +30,8 @@ MODELS = {
     "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
     "baseline": (baseline.build_network, baseline.ARCHITECTURE),
 }
-MOST_SCANS, LONGEST = 60, 400  # of each data set, and frames of each, to set the uncertainty by
+# To set the uncertainty by: of each data set and frames of each, and of each folder of clips.
+MOST_SCANS, LONGEST, MOST_CLIPS = 60, 400, 120
 log = logging.getLogger("training.export")
 
 
@@ -51,31 +52,51 @@ def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -
         if not isinstance(network, pose_net.PoseNet):
             raise InputError(f"--calibrate: found {progress.model}, expected a model of tusrec")
         network.load_state_dict(weights)
-        clips = calibration_clips(unseen, Fold.of(progress.fold))
+        clips = calibration_clips(unseen, progress)
         weights = calibrated(network.eval(), clips)
         names = ", ".join(place.name for place in unseen)
         words += f", uncertainty set by {len(clips)} clips of {names}"
     return write_weights(progress.model, weights, architecture, words, folder, seen=progress.seen)
 
 
-def calibration_clips(places: Sequence[Path], fold: Fold) -> list[Prepared]:
-    """Long clips, laid out, of those subjects that a fold holds out, or of all where there is none.
+def calibration_clips(places: Sequence[Path], progress: Progress) -> list[Whose]:
+    """Whose they are, and long clips, laid out, of subjects that a run did not see.
 
-    Raises InputError for a clip that is too short for the longest interval, and if there is none.
+    Raises InputError for what it saw without a fold, a clip that is too short for the longest
+    interval, and if there is none.
     """
-    found = [prepare(clip) for place in places for clip in _unseen_clips(place, fold)]
+    found = [
+        (subject, prepare(clip))
+        for place in places
+        for subject, clip in _unseen_clips(place, _fold_for(place, progress))
+    ]
     if not found:
         names = ", ".join(map(str, places))
-        raise InputError(f"{names}: found nothing that fold {fold} holds out; name other data")
+        raise InputError(
+            f"{names}: found nothing that fold {progress.fold} holds out; name other data"
+        )
     return found
 
 
-def _unseen_clips(place: Path, fold: Fold) -> Iterator[Clip]:
+def _fold_for(place: Path, progress: Progress) -> Fold:
+    """Who of some data was not trained on: all where the run saw neither these nor people."""
+    seen = remembered_as(place) in progress.seen
+    if seen and not progress.fold:
+        raise InputError(
+            f"--calibrate {place}: found data of that name in the run's --data and no --fold, "
+            "expected some that it did not see; name other data"
+        )
+    return Fold.of(progress.fold) if seen or shows_people(place) else Fold()
+
+
+def _unseen_clips(place: Path, fold: Fold) -> Iterator[tuple[str, Clip]]:
     if holds_clips(place):
-        for path in Source(place.name, place).unseen(fold):
-            clip = read_training_clip(path)
-            _require_long(clip, path)
-            yield clip
+        source = Source(place.name, place)
+        paths = source.unseen(fold)
+        for number in evenly_spread(len(paths), MOST_CLIPS):
+            clip = read_training_clip(paths[number])
+            _require_long(clip, paths[number])
+            yield source.subject(paths[number]), clip
         return
     require_trainable(place)
     scans = unseen_scans(place, fold)
@@ -83,7 +104,7 @@ def _unseen_clips(place: Path, fold: Fold) -> Iterator[Clip]:
         with scans[number].open() as scan:
             (clip,) = cut(scan, [0], LONGEST)
         _require_long(clip, Path(scan.key))
-        yield clip
+        yield subject_of(scan.key), clip
 
 
 def _require_long(clip: Clip, path: Path) -> None:

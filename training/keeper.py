@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +35,12 @@ class Keeper:
         self._saved = self._validated = time.monotonic()
         self._losses: list[float] = []
 
-    def after_step(self, state: State, loss: float, clips: int) -> None:
-        """Log, save and validate when it is time. clips: number known by now."""
+    def after_step(self, state: State, loss: float, clips: Callable[[], int]) -> None:
+        """Log, save and validate when it is time. clips: tells how many there are by now."""
         self._losses.append(loss)
         if state.progress.step % LOG_EVERY == 0:
             mean = float(np.mean(self._losses))
-            journal.write(self._folder, state.progress, {"loss": mean, "clips": clips})
+            journal.write(self._folder, state.progress, {"loss": mean, "clips": clips()})
             self._losses.clear()
         if time.monotonic() - self._saved > 60 * self._save_minutes:
             self._save(state)

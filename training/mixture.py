@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.clips import Clip, read_training_clip
+from tusrec.errors import InputError
 
 Listing = Callable[[], list[Path]]
 LOOK_AGAIN = 500  # draws after which the lists are asked for again
@@ -28,10 +29,9 @@ class Mixture:
         self._draws = 0
         self._look()
 
-    @property
-    def clips(self) -> int:
-        """Number of clips known."""
-        return sum(len(paths) for paths in self._paths)
+    def count(self) -> int:
+        """Number of clips there are by now, of which some may not be drawn from yet."""
+        return sum(len(clips()) for clips in self._lists)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[Any]:
         """`count` clips, as `prepare` makes them."""
@@ -48,8 +48,15 @@ class Mixture:
             self._look()
         if path in self._kept:
             return self._kept[path]
-        prepared = self._prepare(read_training_clip(path))
+        prepared = self._prepared(path)
         self._kept[path] = prepared
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return prepared
+
+    def _prepared(self, path: Path) -> Any:
+        clip = read_training_clip(path)
+        try:
+            return self._prepare(clip)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error

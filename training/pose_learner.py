@@ -87,13 +87,18 @@ class PoseLearner:
 
 
 def prepare(clip: Clip) -> Prepared:
-    """A clip's frames, less what the screen added, and poses about the centre of their canvas."""
-    frames = clip.screen.taken_out(clip.frames)[0 : len(clip.frames)]
+    """A clip's frames, less what the screen added, and poses about the centre of their canvas.
+
+    Without those that only lead in, but for the last two.
+    """
+    first = max(min(clip.lead_in, len(clip.frames) - 2), 0)
+    frames = clip.screen.taken_out(clip.frames)[first : len(clip.frames)]
     moving = block_matching.moving_mask(frames)
     canvas = Canvas.of(frames, moving, clip.spacing)
     mask = torch.from_numpy(moving.astype(np.float32))
     levels = to_canvas(torch.from_numpy(frames), mask, canvas)
-    return Prepared(levels, poses.about_point(clip.T_first_from_frame, canvas.centre_mm), canvas)
+    T = poses.inverse(clip.T_first_from_frame[first]) @ clip.T_first_from_frame[first:]
+    return Prepared(levels, poses.about_point(T, canvas.centre_mm), canvas)
 
 
 def true_motion(prepared: Prepared, pairs: NDArray[np.int64]) -> NDArray[np.float64]:

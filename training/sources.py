@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from training.checkpoint import FILE as CHECKPOINT
-from training.clips import Clip
+from training.checkpoint import OF_PEOPLE
+from training.clips import REAL_SEED, Clip, seed_of
 from training.folds import Fold
 from training.mixture import Mixture
-from training.tracked import subject_of, write_tracked_clips
+from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
 
 CLIPS = "*.safetensors"
@@ -33,8 +34,9 @@ class Source:
         return _clips_in(self.folder)
 
     def subject(self, clip: Path) -> str:
-        """Whose clip it is: its folder's name, or what its own says where it is in none."""
-        return subject_of(clip.stem) if clip.parent == self.folder else clip.parent.name
+        """Whose clip it is: its folder's name where its own begins so, or what its own says."""
+        of_folder = clip.stem.startswith(f"{clip.parent.name}_")
+        return clip.parent.name if of_folder else subject_of(clip.stem)
 
     def kept(self, fold: Fold) -> list[Path]:
         """Clips to train on. Raises InputError if there is none."""
@@ -62,7 +64,7 @@ def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Sou
     share: (which, of how many) processes divide the cutting among themselves.
     Raises InputError if `path` is neither.
     """
-    name = name_of(path)
+    name = path.resolve().name
     if holds_clips(path):
         return Source(name, path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # of sets named alike
@@ -71,9 +73,18 @@ def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Sou
     return source
 
 
-def name_of(path: Path) -> str:
-    """The name under which a run remembers what it was trained on."""
-    return path.resolve().name
+def remembered_as(path: Path) -> str:
+    """The name under which a run remembers what it was trained on, and whether that shows people.
+
+    Raises InputError if there is nothing, or a broken clip.
+    """
+    return path.resolve().name + (OF_PEOPLE if shows_people(path) else "")
+
+
+def shows_people(path: Path) -> bool:
+    """Whether subjects of clips or of a data set are people: neither was simulated."""
+    clips = _clips_in(path) if holds_clips(path) else []
+    return seed_of(clips[0])[0] == REAL_SEED if clips else not cards_of(path)
 
 
 def holds_clips(path: Path) -> bool:

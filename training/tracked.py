@@ -19,26 +19,26 @@ from tqdm import tqdm
 from model.screen import Screen
 from sim.dataset import CARD
 from sim.stream import require_training_seed
-from training.clips import Clip, write_clip
+from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
 from tusrec.errors import InputError, TusrecError
 from tusrec.layouts import find_scans
 from tusrec.scans import Scan, ScanSource
 
-REAL_SEED = -1  # of clips that no seed made
 log = logging.getLogger("training.tracked")
 
 
 def cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
     """Clips of `length` frames, or as many as there are, from some on.
 
-    They remember the screen that the whole scan was shown on. Raises InputError for a scan without
-    tracked poses.
+    They remember the screen that the whole scan was shown on, and begin as many frames earlier as
+    it takes to undo its persistence. Raises InputError for a scan without tracked poses.
     """
     screen = Screen.of(scan.frames)
     for first in firsts:
-        yield replace(excerpt(scan, first, length), screen=screen)
+        start = max(first - screen.reach, 0)
+        yield replace(excerpt(scan, start, first - start + length), screen=screen)
 
 
 def excerpt(scan: Scan, first: int, length: int) -> Clip:
@@ -74,9 +74,13 @@ def require_trainable(dataset: Path) -> None:
 
     It is looked for in the folder and in those in it: `find_scans` goes into one that is alone.
     """
-    for card in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))]:
-        if card.is_file():
-            require_training_seed(_seed_on(card))
+    for card in cards_of(dataset):
+        require_training_seed(_seed_on(card))
+
+
+def cards_of(dataset: Path) -> list[Path]:
+    """The cards that say that a data set is simulated."""
+    return [c for c in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))] if c.is_file()]
 
 
 def _seed_on(card: Path) -> int:

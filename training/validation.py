@@ -20,12 +20,12 @@ from model.weights import write_weights
 from pipeline.evaluation import Entry
 from pipeline.prediction import predict_motion
 from pipeline.tables import json_report, text_report
-from training.clips import Clip, read_clip
-from training.folds import Fold
+from training.clips import REAL_SEED, Clip, read_clip
+from training.folds import Fold, subject_number
 from training.learner import Learner
 from training.measure import held_out
-from training.sources import Source, holds_clips
-from training.tracked import REAL_SEED, cut, subject_of
+from training.sources import Source, holds_clips, shows_people
+from training.tracked import cut, subject_of
 from tusrec import poses
 from tusrec.calibration import from_spacing
 from tusrec.comparison import Truth, better_mirror, compare
@@ -88,20 +88,45 @@ def held_out_sets(
     amount: Amount,
     learner: Learner,
 ) -> list[HeldOutSet]:
-    """What a fold holds out of the sources of training, and other folders or data sets whole.
+    """What a fold holds out of the sources of training, and other folders or data sets.
 
-    Raises InputError for another folder that is trained on, and where nothing is held out.
+    Of those nobody whose number is trained on, as it may mean the same person. Raises InputError
+    for another folder that is trained on, and where nothing is held out.
     """
-    trained = {place.resolve() for s in training for place in (s.folder, s.dataset) if place}
     for path in others:
-        if path.resolve() in trained:
-            raise InputError(f"--validate {path}: found it in --data too, expected unseen scans")
+        _require_others(path, training)
     sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
     some = [held for held in sets if held.scans]
     if sets and not some:
         names = ", ".join(held.name for held in sets)
         raise InputError(f"{names}: found no scan that is held out; choose another --fold")
-    return some + [_of_folder(path, amount, learner) for path in others]
+    people = {
+        subject_number(source.subject(clip))
+        for source in training
+        if others and shows_people(source.dataset or source.folder)
+        for clip in source.kept(fold)
+    }
+    return some + [_of_folder(path, people, amount, learner) for path in others]
+
+
+def _require_others(path: Path, training: Sequence[Source]) -> None:
+    files = _files_in(path)
+    for source in training:
+        trained = _files_in(source.folder) | (
+            _files_in(source.dataset) if source.dataset else set()
+        )
+        if files & trained:
+            raise InputError(
+                f"--validate {path}: found it in --data too, in {source.dataset or source.folder}, "
+                "expected unseen scans; name other data, or hold out some with --fold"
+            )
+
+
+def _files_in(path: Path) -> set[Path]:
+    """All clips, or what the scans of a data set are made of."""
+    if holds_clips(path):
+        return {clip.resolve() for clip in Source(path.name, path).clips()}
+    return {file.resolve() for scan in find_scans(path).scans for file in scan.paths}
 
 
 def _of_source(source: Source, fold: Fold, amount: Amount, learner: Learner) -> HeldOutSet:
@@ -115,10 +140,23 @@ def unseen_scans(dataset: Path, fold: Fold) -> list[ScanSource]:
     return fold.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
 
 
-def _of_folder(path: Path, amount: Amount, learner: Learner) -> HeldOutSet:
+def _of_folder(path: Path, people: set[int], amount: Amount, learner: Learner) -> HeldOutSet:
+    """What a folder or data set shows of others than some people, by their numbers."""
+    trained = people if shows_people(path) else set()
     if holds_clips(path):
-        return _of_clips(path.name, Source(path.name, path).clips(), amount, learner)
-    return _of_scans(path.name, find_scans(path).scans, amount, learner)
+        source = Source(path.name, path)
+        clips = [c for c in source.clips() if subject_number(source.subject(c)) not in trained]
+        held = _of_clips(path.name, clips, amount, learner)
+    else:
+        scans = find_scans(path).scans
+        unseen = [scan for scan in scans if subject_number(subject_of(scan.key)) not in trained]
+        held = _of_scans(path.name, unseen, amount, learner)
+    if trained and not held.scans:
+        raise InputError(
+            f"--validate {path}: found only subjects that are trained on, expected others; "
+            "hold some out with --fold"
+        )
+    return held
 
 
 def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner) -> HeldOutSet:

@@ -128,6 +128,18 @@ class TestStartingWeights:
         save(path, stepped())
         starting_weights(path, Progress("tusrec", 0, fold=fold, data=[data]))
 
+    @pytest.mark.parametrize(("before", "now"), [("", "0/5"), ("1/5", "0/5"), ("0/4", "0/5")])
+    def test_a_run_that_saw_people_of_another_year_without_this_fold_is_refused(
+        self, tmp_path: Path, before: str, now: str
+    ) -> None:
+        path, state = tmp_path / "checkpoint.safetensors", stepped()
+        state.progress.data, state.progress.fold = ["2024 (tracked)"], before
+        save(path, state)
+        with pytest.raises(InputError, match=r"trained on 2024 \(tracked\) with fold"):
+            starting_weights(path, Progress("tusrec", 0, fold=now, data=["2025 (tracked)"]))
+        starting_weights(path, Progress("tusrec", 0, fold=before, data=["2025 (tracked)"]))
+        starting_weights(path, Progress("tusrec", 0, fold=now, data=["clips"]))
+
     def test_what_a_shipped_file_saw_counts_too(self, tmp_path: Path) -> None:
         seen = {"2025": "0/5"}
         path = write_weights("tusrec", {"a": torch.ones(3)}, "?", "?", tmp_path, seen=seen)

@@ -102,7 +102,7 @@ def test_each_batch_mixes_all_folders_however_many_clips_they_hold(tmp_path: Pat
     mixed = mixture(lambda clip: clip.seed[0], 100, *folders)
     for seed in range(5):
         assert sorted(mixed.draw(4, np.random.default_rng(seed))) == [1, 1, 2, 2]
-    assert mixed.clips == 6
+    assert mixed.count() == 6
 
 
 def test_no_more_clips_are_kept_than_allowed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Export: a run's averaged weights become the file that estimators read."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ from model.baseline import build_network
 from model.learned import Learned
 from model.pose_net import PoseNet
 from model.weights import load_weights, seen_by
+from training import export as export_module
 from training.checkpoint import Progress, begun, save
-from training.clips import write_clip
+from training.clips import REAL_SEED, write_clip
 from training.export import calibration_clips, export, main, record
-from training.folds import Fold
 from tusrec.errors import InputError, WeightsError
+
+
+def run_with(fold: str, *data: str) -> Progress:
+    return Progress("tusrec", 1, fold=fold, data=list(data))
 
 
 def test_the_average_is_written_with_its_record(tmp_path: Path) -> None:
@@ -56,12 +61,44 @@ def test_tracked_scans_set_the_uncertainty_by_those_that_the_fold_held_out(
 ) -> None:
     keys = {f"sub{n:03d}__RH_rotation": 12 for n in (1, 2, 6)}
     data = make_train_dataset(tmp_path / "2025", keys)
-    (one,) = calibration_clips([data], Fold(2, 5))
+    ((subject, one),) = calibration_clips([data], run_with("2/5"))
+    assert subject == "sub002"
     assert one.T_first_from_frame.shape == (12, 4, 4)
-    assert len(calibration_clips([data], Fold(1, 5))) == 2
-    assert len(calibration_clips([data], Fold())) == 3
+    assert len(calibration_clips([data], run_with("1/5"))) == 2
+    assert len(calibration_clips([data], run_with(""))) == 3
     with pytest.raises(InputError, match="2025: found nothing that fold 3/5 holds out"):
-        calibration_clips([data], Fold(3, 5))
+        calibration_clips([data], run_with("3/5"))
+
+
+def test_data_that_a_run_saw_without_a_fold_do_not_set_the_uncertainty(
+    tmp_path: Path, make_train_dataset: Callable[..., Path]
+) -> None:
+    data = make_train_dataset(tmp_path / "2025", {"sub001__RH_rotation": 12})
+    with pytest.raises(InputError, match="2025: found data of that name in the run's --data"):
+        calibration_clips([data], run_with("", "2025 (tracked)"))
+
+
+def test_simulated_clips_that_a_run_with_a_fold_never_saw_all_set_the_uncertainty(
+    tmp_path: Path,
+) -> None:
+    for kind, numbers in (("sweeps", range(2)), ("rotation", range(2, 6))):
+        for number in numbers:
+            path = tmp_path / "unseen" / kind / f"1_{number:06d}.safetensors"
+            write_clip(moving_clip((1, number), length=10), path)
+    unseen = tmp_path / "unseen"
+    found = calibration_clips([unseen], run_with("0/5", "clips"))
+    assert [subject for subject, _ in found] == [f"1_{n:06d}" for n in (2, 3, 4, 5, 0, 1)]
+    assert len(calibration_clips([unseen], run_with("0/5", "unseen"))) == 2
+
+
+def test_many_clips_are_too_many_and_some_from_all_over_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "MOST_CLIPS", 3)
+    for number in range(7):
+        write_clip(moving_clip((1, number), length=10), tmp_path / f"1_{number:06d}.safetensors")
+    found = calibration_clips([tmp_path], run_with(""))
+    assert [subject for subject, _ in found] == ["1_000000", "1_000003", "1_000006"]
 
 
 def test_a_data_set_kept_for_evaluation_does_not_set_the_uncertainty(
@@ -70,13 +107,15 @@ def test_a_data_set_kept_for_evaluation_does_not_set_the_uncertainty(
     data = make_train_dataset(tmp_path / "held out", {"sub001__RH_rotation": 12})
     (data / "simulation.json").write_text('{"order": {"seed": 900300}}')
     with pytest.raises(InputError, match="900300"):
-        calibration_clips([data], Fold())
+        calibration_clips([data], run_with(""))
 
 
 def test_clips_of_subjects_that_were_trained_on_do_not_set_the_uncertainty(tmp_path: Path) -> None:
     for subject in ("sub001", "sub002"):
-        write_clip(moving_clip(length=10), tmp_path / "clips" / subject / "1.safetensors")
-    assert len(calibration_clips([tmp_path / "clips"], Fold(1, 5))) == 1
+        path = tmp_path / "clips" / subject / f"{subject}__RH_rotation_00000.safetensors"
+        write_clip(replace(moving_clip(length=10), seed=(REAL_SEED, 0)), path)
+    ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with("1/5"))
+    assert subject == "sub001"
 
 
 def test_what_a_run_saw_is_in_the_manifest(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ from training.pose_learner import (
     true_motion,
 )
 from training.pose_learner import displacements as first_order_displacements
+from training.tracked import cut
 from tusrec import poses
+from tusrec.calibration import Calibration
+from tusrec.scans import Scan
 
 small = st.floats(-0.5, 0.5)
 xi_of_a_step = st.tuples(*[st.floats(-0.02, 0.02)] * 3, *[small] * 3).map(np.array)
@@ -66,6 +69,29 @@ def test_persistence_is_undone_before_a_clip_comes_to_the_canvas() -> None:
     whole = prepare(clip).levels.float()
     freed = prepare(replace(shown, screen=Screen(undoing=averaged(share)))).levels.float()
     assert (freed - whole).abs().mean() < 0.2 * (prepare(shown).levels.float() - whole).abs().mean()
+
+
+@pytest.mark.parametrize("first", [0, 3, 40])
+def test_clips_from_within_a_scan_are_freed_of_persistence_as_the_whole_scan_is(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, share = moving_clip(length=60), 0.4
+    sent = whole.frames.astype(np.float64)
+    mixed = (1 - share) * sent + share * np.concatenate([sent[:1], sent[:-1]])
+    screen = Screen(undoing=averaged(share))
+    shown = np.rint(mixed).astype(np.uint8)
+    calibration = Calibration(np.diag([*SPACING, 1, 1]), np.eye(4))
+    scan = Scan("a", shown, calibration, np.empty((0, 3), np.int64), whole.T_first_from_frame)
+    monkeypatch.setattr(Screen, "of", lambda _: screen)
+    (clip,) = cut(scan, [first], 8)
+    prepared = prepare(clip)
+    begins = first + 8 - len(prepared.levels)
+    assert begins == (first if first > screen.reach else 0)
+    found = screen.taken_out(clip.frames)[clip.lead_in : len(clip.frames)].astype(float)
+    expected = screen.taken_out(shown)[begins : first + 8].astype(float)
+    assert np.abs(found - expected).max() <= 2
+    xi = true_motion(prepared, np.array([[0, len(found) - 1]]))
+    np.testing.assert_allclose(xi[0, 3], -SPACING[0] * (len(found) - 1), atol=1e-9)
 
 
 def test_a_rotation_about_the_canvas_centre_has_no_translation() -> None:

@@ -8,7 +8,7 @@ import torch
 from synthetic import moving_clip
 
 from model.pose_net import INTERVALS, PoseNet
-from training.calibration import calibrated, held_across, steps_of, stretch
+from training.calibration import calibrated, held_across, in_halves, steps_of, stretch
 from training.measure import NAMES, Motions, held_out, network_motions, summary
 from training.pose_learner import prepare
 
@@ -27,7 +27,7 @@ def test_a_calibrated_network_moves_as_before_with_scales_that_fit() -> None:
     network = PoseNet().eval()
     clips = [prepare(moving_clip((1, n))) for n in range(2)]
     before = network_motions(network, clips[0], (1,))[1]
-    network.load_state_dict(calibrated(network, clips))
+    network.load_state_dict(calibrated(network, [(str(n), clip) for n, clip in enumerate(clips)]))
     again = [network_motions(network, clip, INTERVALS) for clip in clips]
     for interval in INTERVALS:
         joined = Motions.joined([motions[interval] for motions in again])
@@ -47,15 +47,23 @@ def test_a_half_is_held_against_intervals_that_the_other_has_set(
     clips = [prepare(moving_clip((1, n), 12)) for n in range(4)]
     found = [(network_motions(network, clip, INTERVALS), clip.canvas) for clip in clips]
     alike = [found[0], found[0]]
-    for shares in held_across(alike).values():
+    halves = in_halves(["sub001", "sub002"])
+    for shares in held_across(alike, halves).values():
         np.testing.assert_allclose(shares, 0.68, atol=0.15)  # quantiles of 4 to 11 pairs
     motions, canvas = found[0]
-    larger = {k: replace(pairs, scale=100 * pairs.scale) for k, pairs in motions.items()}
-    shares = held_across([(larger, canvas), (motions, canvas)])["pairs 1 apart"]
+    larger = {k: replace(pairs, scale=1e6 * pairs.scale) for k, pairs in motions.items()}
+    shares = held_across([(larger, canvas), (motions, canvas)], halves)["pairs 1 apart"]
     np.testing.assert_array_equal(shares, [[0] * 6, [1] * 6])
     with caplog.at_level("INFO"):
-        calibrated(network, clips)
-    assert "steps: 68 % intervals set on half of the clips hold " in caplog.text
+        calibrated(network, [("sub001", clip) for clip in clips])
+        assert not caplog.text  # one person cannot tell of another
+        calibrated(network, [(f"sub00{n // 2}", clip) for n, clip in enumerate(clips)])
+    assert "steps: 68 % intervals set on half of them hold " in caplog.text
+
+
+def test_all_clips_of_a_subject_are_in_one_half() -> None:
+    subjects = ["sub003", "sub003", "sub001", "sub001", "sub007", "sub003"]
+    np.testing.assert_array_equal(in_halves(subjects), [0, 0, 1, 1, 0, 0])
 
 
 def test_pairs_that_were_not_measured_stretch_nothing_and_are_not_counted_as_covered() -> None:

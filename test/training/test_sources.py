@@ -10,7 +10,7 @@ from synthetic import write_clips
 from training import tracked
 from training.clips import Clip, read_clip, write_clip
 from training.folds import Fold
-from training.sources import Source, find_source, holds_clips, mixture_of
+from training.sources import Source, find_source, holds_clips, mixture_of, remembered_as
 from training.tracked import excerpt
 from tusrec.errors import InputError
 from tusrec.scans import Scan
@@ -127,6 +127,25 @@ def test_no_subject_is_both_trained_on_and_held_out(
         frames for step in range(20) for frames in mixture.draw(4, np.random.default_rng(step))
     }
     assert not drawn & {key(read_clip(clip)) for s in found for clip in s.unseen(fold)}
+
+
+def test_a_run_remembers_whether_data_show_people(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    simulated = write_clips(tmp_path / "clips")
+    data = make_train_dataset(tmp_path / "2025", SUBJECTS)
+    cut = find_source(data, tmp_path / "cache").folder
+    assert remembered_as(simulated) == "clips"
+    assert remembered_as(data) == "2025 (tracked)"
+    assert remembered_as(cut) == f"{cut.name} (tracked)"
+    (data / "simulation.json").write_text('{"order": {"seed": 3}}')
+    assert remembered_as(data) == "2025"
+
+
+def test_simulated_clips_in_folders_by_kind_are_subjects_by_their_numbers() -> None:
+    source = Source("unseen", Path("unseen"))
+    assert source.subject(Path("unseen/sweeps/3_100000.safetensors")) == "3_100000"
+    assert source.subject(Path("cache/scan/scan_00015.safetensors")) == "scan"
 
 
 def test_clips_of_a_subject_in_one_folder_are_known_by_their_name() -> None:

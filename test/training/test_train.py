@@ -221,6 +221,26 @@ class TestResuming:
         assert "step 1: found a gradient of length nan" in caplog.text
         assert path.read_bytes() == before
 
+    def test_memory_that_runs_out_is_told_in_one_line_and_the_checkpoint_stays(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert run(clips, tmp_path / "run", 2) == 0
+        before = (tmp_path / "run" / checkpoint.FILE).read_bytes()
+
+        def out_of_memory(*_: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+
+        monkeypatch.setattr(tiny.TinyLearner, "loss", out_of_memory)
+        assert run(clips, tmp_path / "run", 4) == 3
+        assert (tmp_path / "run" / checkpoint.FILE).read_bytes() == before
+        (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert "found no memory left" in line
+        assert "\n" not in line
+
 
 class TestData:
     """What is trained on, what is held out, and what training begins with."""
@@ -272,7 +292,7 @@ class TestData:
         assert run(clips, tmp_path / "run", 1, "--data", str(clips), str(dataset)) == 0
         assert len(list((tmp_path / "run" / "clips").glob("set_*/sub000/*.safetensors"))) == 1
         progress = read_progress(tmp_path / "run" / "checkpoint.safetensors")
-        assert progress.data == ["clips", "set"]
+        assert progress.data == ["clips", "set (tracked)"]
 
     def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -334,6 +354,19 @@ class TestData:
         held_out = write_clips(tmp_path / "held", 2, first_seed=900_001)
         assert run(held_out, tmp_path / "run", 1) == 2
         assert "900001" in caplog.text
+
+    def test_a_single_frame_to_validate_on_is_refused_before_training(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1, "--validate-frames", "1") == 2
+        assert "--validate-frames: found 1, expected 0 for all, or 2 and more" in caplog.text
+
+    def test_a_clip_that_the_model_cannot_take_is_named(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1, "--model", "baseline") == 2
+        assert f"{clips}/" in caplog.text
+        assert ".safetensors: found frames of (96, 96), expected (480, 640)" in caplog.text
 
 
 class TestTwoProcesses:

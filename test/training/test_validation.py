@@ -156,6 +156,28 @@ def test_what_is_trained_on_is_not_validated_on(
             held_out_sets([source], [path], Fold(), WHOLE, Learner())
 
 
+def test_a_folder_with_clips_that_are_trained_on_in_it_is_not_validated_on(tmp_path: Path) -> None:
+    source = find_source(write_clips(tmp_path / "clips" / "wide", 2), tmp_path)
+    with pytest.raises(InputError, match="--data too"):
+        held_out_sets([source], [tmp_path / "clips"], Fold(), WHOLE, Learner())
+
+
+def test_of_another_year_nobody_is_validated_on_who_is_trained_on(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    keys = [f"sub{n:03d}__RH_rotation" for n in range(4)]
+    older = make_train_dataset(tmp_path / "2024", dict.fromkeys(keys[:3], 6))
+    newer = make_train_dataset(tmp_path / "2025", dict.fromkeys(keys, 6), seed=50)
+    source = find_source(older, tmp_path / "cache")
+    _, held = held_out_sets([source], [newer], Fold(1, 3), WHOLE, Learner())
+    assert [scan.key for scan in held.scans] == [keys[1], keys[3]]
+    (held,) = held_out_sets([source], [newer], Fold(), WHOLE, Learner())
+    assert [scan.key for scan in held.scans] == keys[3:]
+    fewer = make_train_dataset(tmp_path / "fewer", dict.fromkeys(keys[:1], 6), seed=51)
+    with pytest.raises(InputError, match="fewer: found only subjects that are trained on"):
+        held_out_sets([source], [fewer], Fold(), WHOLE, Learner())
+
+
 def test_a_fold_without_anyone_is_named(tmp_path: Path) -> None:
     source = find_source(write_clips(tmp_path / "clips", 2), tmp_path)
     with pytest.raises(InputError, match="no scan that is held out"):
