@@ -12,6 +12,7 @@ from model.block_matching import moving_mask
 from model.canonical import Canvas
 from model.interface import Estimator
 from model.learned import Learned
+from model.repeats import pictures
 from model.steps import Pairs as LearnedPairs
 from pipeline.prediction import predict_motion
 from tusrec.calibration import Calibration
@@ -105,15 +106,15 @@ def answer(
 ) -> Answer:
     """An estimator's answer; the pairs of one that measures several intervals in two rows.
 
-    Of a scan that shows most pictures twice the second row is left out: each is measured once
-    (`model.repeats`), so its pairs are not those of the frames.
+    Each picture is measured once (`model.repeats`), so these pairs are of pictures, not of frames.
     """
     started = time.perf_counter()
     prediction = predict_motion(estimator, frames, calibration, CPU)
     seconds = time.perf_counter() - started
     rows = {name: pairs.fused(prediction)}
-    if isinstance(estimator, Ours) and len(estimator.last_pairs[1][0]) == len(pairs.true):
-        own = replace(pairs, canvas=estimator.last_canvas)
+    if isinstance(estimator, Ours):
+        shown = pairs.true[pictures(frames)[1:] - 1]
+        own = replace(pairs, true=shown, canvas=estimator.last_canvas)
         rows[OUR_PAIRS] = own.measured(estimator.last_pairs)
     return Answer(prediction.motion, seconds, rows)
 

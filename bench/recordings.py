@@ -14,6 +14,7 @@ from bench import held_out
 from bench.measured import CPU, truth_of
 from bench.pairs import Pairs
 from model.learned import Learned
+from model.repeats import pictures
 from model.screen import without_screen
 from training.grabber import blended, filtered, hazy, recorded
 from training.measure import Motions, summary
@@ -94,8 +95,10 @@ def main() -> None:
 def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, Motions]:
     """Pairs by interval of one scan's first frames, recorded another way."""
     with source.open() as scan:
-        true = truth_of(scan).motion.T_first_from_frame[: FRAMES - 1]
-        frames = without_screen(shown(np.asarray(scan.frames[0:FRAMES])))
+        recorded_as = shown(np.asarray(scan.frames[0:FRAMES]))
+        numbers = pictures(recorded_as)
+        true = truth_of(scan).motion.T_first_from_frame[numbers[1:] - 1]
+        frames = without_screen(recorded_as[numbers])
         canvas, seen = estimator.pairs(frames, scan.calibration.spacing, CPU)
     return Pairs(true, canvas, canvas.centre_mm).measured(seen)
 

@@ -6,7 +6,7 @@ the direction it has, and towards +z (`signs`), since two frames cannot tell a m
 mirror image.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from model import block_matching, decorrelation, rigid_fit
 from model.block_matching import MARGIN, Grid, Patches
-from model.decorrelation import Planes
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
-from model.repeats import bridged, fresh_frames, seen_once, telling_pairs
+from model.repeats import seen_once
 from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
@@ -68,14 +67,6 @@ class Pairs:
         self.information[key] = some.information
         self.correlation[key] = some.correlation
 
-    def only(self, telling: NDArray[np.bool_]) -> Self:
-        """The same pairs, of which those that are not telling (n,) tell nothing."""
-        return replace(
-            self,
-            information=self.information * telling[:, None, None],
-            correlation=self.correlation * telling[:, None],
-        )
-
 
 class Classical:
     """Block matching and speckle decorrelation; deterministic, for any probe and frame size.
@@ -104,9 +95,7 @@ class Classical:
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
         speckle = _sample_speckle(sent, mask, grid)
-        fresh = fresh_frames(frames)
-        matched = _match_all(sent, mask, speckle, grid)
-        pairs = {k: found.only(telling_pairs(fresh, k)) for k, found in matched.items()}
+        pairs = _match_all(sent, mask, speckle, grid)
         xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
         T = poses.about_point(poses.exp(xi), -calibration.centre_mm(*frames.shape[1:]))
         return LocalMotions(T, covariance)
@@ -125,9 +114,7 @@ def _across(
     """Steps (S, 3) z mm, slopes along x and y, and their covariance (S, 3, 3)."""
     centres = grid.centres_mm()
     correlations = {k: p.correlation for k, p in pairs.items()}
-    seen = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
-    whole = bridged({k: (p.coefficients, p.information) for k, p in seen.items()})
-    planes = {k: Planes(*pair) for k, pair in whole.items()}
+    planes = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
     basis = np.column_stack([np.ones(len(centres)), centres])
     signed = choose_signs(planes, basis.T @ basis / len(basis))
     believed = with_error(signed, ELEVATION_PAIR_SD)

@@ -25,7 +25,8 @@ OUT_OF_MEMORY_TEXTS = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
-    "STATUS_ALLOC_FAILED",
+    "ALLOC_FAILED",  # of cuBLAS and cuFFT
+    "ALLOCATION_FAILED",  # of cuDNN
 )
 
 

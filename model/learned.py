@@ -5,7 +5,6 @@ of them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from model import block_matching
 from model.agreement import in_agreement
@@ -24,7 +22,7 @@ from model.device import Batches, fast_arithmetic
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
-from model.repeats import seen_once, telling_pairs
+from model.repeats import seen_once
 from model.screen import without_screen
 from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
@@ -98,7 +96,7 @@ class Learned:
     ) -> tuple[Canvas, Pairs]:
         """The frames' canvas, and interval -> xi (N-k, 6), rad and mm about its centre, and scales.
 
-        These are Laplace's, infinite for a pair with a frame that repeats the one before it.
+        These are Laplace's, infinite for a pair of which one frame shows no speckle.
         """
         moving = block_matching.moving_mask(frames)
         canvas = Canvas.of(frames, moving, spacing_mm)
@@ -118,18 +116,16 @@ class Learned:
         description = torch.from_numpy(canvas.description()[None]).to(device)
         with torch.inference_mode(), fast_arithmetic(device, self._precision):
             parts = list(self._sweep(levels, count, description))
-        fresh = np.concatenate([part.fresh for part in parts])
         pairs = {}
-        for k in parts[0].pairs:
-            motion, scale = np.concatenate([part.pairs[k] for part in parts], axis=1)
-            scale[~telling_pairs(fresh, k)] = np.inf
+        for k in parts[0]:
+            motion, scale = np.concatenate([part[k] for part in parts], axis=1)
             pairs[k] = motion * canvas.units(), scale * canvas.units()
         stretch = dict(zip(INTERVALS, self._network.stretch.double().cpu().numpy(), strict=True))
         agreed = in_agreement(pairs, canvas)
         return {k: (motion, scale * stretch[k]) for k, (motion, scale) in agreed.items()}
 
-    def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator["_Part"]:
-        """What is found in each part of a scan."""
+    def _sweep(self, levels: Levels, count: int, description: Tensor) -> Iterator[ByInterval]:
+        """Motions and scales (2, P, 6), in canvas units, of the pairs that end in each part."""
         motions = {
             k: torch.zeros(count - k, FREEDOMS, device=description.device)
             for k in INTERVALS
@@ -147,8 +143,7 @@ class Learned:
             told = partial(
                 stretches.told, start=start, stop=stop, first=first, description=description
             )
-            pairs = self._pairs_ending(frames, start, stop, motions, told)
-            yield _Part(_fresh(frames.image)[first:].cpu().numpy(), pairs)
+            yield self._pairs_ending(frames, start, stop, motions, told)
             before = [frames[-max(INTERVALS) :].copy()]
 
     def _pairs_ending(
@@ -247,24 +242,6 @@ class Learned:
             return encoded
 
         return self._batches[device.type].run(work, stop - start)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What is found in a part of a scan.
-
-    fresh: (n,) which of its frames do not repeat the one before. pairs: by interval, motions and
-    scales (2, P, 6) in canvas units of those that end in it.
-    """
-
-    fresh: NDArray[np.bool_]
-    pairs: ByInterval
-
-
-def _fresh(image: Tensor) -> Tensor:
-    """Which of successive images (B, ...) differ from the one before (B,); the first one does."""
-    same = (image[1:] == image[:-1]).flatten(1).all(dim=1)
-    return functional.pad(~same, (1, 0), value=True)
 
 
 def _ending(frames: Encoded, start: int, stop: int, interval: int) -> tuple[int, Tensor]:

@@ -1,9 +1,9 @@
 """Frames that show the same picture as the one before: the screen stood still, not the hand.
 
 A grabber that is faster than its console takes a picture twice, and between two alike the hand
-moved on unseen. So a pair with such a frame tells nothing, and the motion from the picture before
-it to the one after it is shared out between the two steps. Where most pictures are taken twice or
-more often, each is looked at once, and so is the motion between it and the next.
+moved on unseen. So each picture is looked at once, and the motion between it and the next is shared
+out among the frames that it was shown in. Were frames that repeat looked at too, no pair would tell
+of the steps beside them, and what links the signs on either side of a longer freeze would be lost.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion import Motions
 from model.interface import LocalMotions
 from tusrec import poses
 from tusrec.frames import Frames
@@ -20,7 +19,6 @@ from tusrec.frames import Frames
 Array = NDArray[np.float64]
 
 AT_ONCE = 8  # frames, for a picture may be large
-MOSTLY_FRESH = 2 / 3  # of the frames, from which on those that are not are exceptions
 
 
 def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
@@ -33,34 +31,16 @@ def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
     return fresh
 
 
-def telling_pairs(fresh: NDArray[np.bool_], interval: int) -> NDArray[np.bool_]:
-    """Which pairs (N-k,) of frames k apart have no frame (N,) that is not fresh."""
-    return fresh[:-interval] & fresh[interval:]
-
-
-def bridged(motions: Motions) -> dict[int, tuple[Array, Array]]:
-    """Motions with steps to and from a single frame that tells nothing halves of what bridges them.
-
-    motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3)), of which the information
-    is 0 where nothing was measured. A half is taken to be no surer than the whole, for the hand may
-    have hurried or lingered.
-    """
-    filled = dict(motions)
-    if 2 in motions:
-        (step, known), (whole, of_whole) = ((part.copy() for part in motions[k]) for k in (1, 2))
-        nothing = np.all(known == 0, axis=(1, 2))
-        places = np.flatnonzero(nothing[:-1] & nothing[1:])
-        for place in (places, places + 1):
-            step[place], known[place] = whole[places] / 2, of_whole[places]
-        filled[1] = step, known
-    return filled
+def pictures(frames: Frames) -> NDArray[np.int64]:
+    """Numbers (P,) of the frames to look at: the first of each picture, or all of a single one."""
+    numbers = np.flatnonzero(fresh_frames(frames))
+    return numbers if len(numbers) > 1 else np.arange(frames.shape[0])
 
 
 def seen_once(frames: Frames, estimate: Callable[[Frames], LocalMotions]) -> LocalMotions:
-    """Local motions (N-1, 4, 4) by `estimate`, of each picture once where most are repeated."""
-    numbers = np.flatnonzero(fresh_frames(frames))
-    count = frames.shape[0]
-    if len(numbers) < 2 or len(numbers) >= MOSTLY_FRESH * count:
+    """Local motions (N-1, 4, 4) by `estimate`, to which `pictures` alone are shown."""
+    numbers, count = pictures(frames), frames.shape[0]
+    if len(numbers) == count:
         return estimate(frames)
     return shared_out(estimate(Picked(frames, numbers)), np.diff([*numbers, count]))
 

@@ -16,7 +16,6 @@ from model.cells import IN_PLANE
 from model.decorrelation import Planes
 from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.neighbours import SHORT, in_full, shortfall
-from model.repeats import bridged
 from model.signs import choose_signs
 from model.travel import without_steady_tilt
 
@@ -36,8 +35,7 @@ LOOSER = 4.0  # times STEP_SD, of single steps where it stands for their change
 def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
     """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6)."""
     in_plane = _in_plane(pairs)
-    across = bridged({k: _part(pair, PLANE, PLANE_SIGNS) for k, pair in pairs.items()})
-    planes = {k: Planes(*pair) for k, pair in across.items()}
+    planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
     in_plane, across, short = _believed(in_plane, planes, canvas)
     prior = [Prior(LOOSER * sd, sd) if short else Prior(sd) for sd in STEP_SD]
     parts = (
@@ -83,7 +81,7 @@ def moved_origin(shift: Array) -> Array:
 
 
 def _in_plane(pairs: Pairs) -> Motions:
-    return bridged({k: _part(pair, IN_PLANE) for k, pair in pairs.items()})
+    return {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
 
 
 def _in_mm(canvas: Canvas) -> Array:

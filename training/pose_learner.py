@@ -14,6 +14,7 @@ from model.canonical import Canvas, network_input, to_canvas
 from model.cells import block_shifts, cell_shifts
 from model.device import fast_arithmetic
 from model.pose_net import PoseNet, Seen
+from model.repeats import fresh_frames
 from training.clips import Clip
 from training.learner import draw_frames
 from tusrec import poses
@@ -89,15 +90,17 @@ class PoseLearner:
 def prepare(clip: Clip) -> Prepared:
     """A clip's frames, less what the screen added, and poses about the centre of their canvas.
 
-    Without those that only lead in, but for the last two.
+    Without those that only lead in or repeat the one before, as estimators see scans.
     """
-    first = max(min(clip.lead_in, len(clip.frames) - 2), 0)
-    frames = clip.screen.taken_out(clip.frames)[first : len(clip.frames)]
+    count = len(clip.frames)
+    seen = fresh_frames(clip.frames) & (np.arange(count) >= clip.lead_in)
+    seen[-2:] |= seen.sum() < 2  # one frame makes no pair
+    frames = clip.screen.taken_out(clip.frames)[0:count][seen]
     moving = block_matching.moving_mask(frames)
     canvas = Canvas.of(frames, moving, clip.spacing)
     mask = torch.from_numpy(moving.astype(np.float32))
     levels = to_canvas(torch.from_numpy(frames), mask, canvas)
-    T = poses.inverse(clip.T_first_from_frame[first]) @ clip.T_first_from_frame[first:]
+    T = poses.inverse(clip.T_first_from_frame[seen][:1]) @ clip.T_first_from_frame[seen]
     return Prepared(levels, poses.about_point(T, canvas.centre_mm), canvas)
 
 

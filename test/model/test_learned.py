@@ -89,18 +89,6 @@ def test_a_rotation_about_the_canvas_centre_leaves_that_point_where_it_is(
                                atol=1e-2)  # fmt: skip
 
 
-def test_pairs_of_frames_that_repeat_the_one_before_tell_nothing() -> None:
-    video = frames(12)
-    video[5] = video[4]
-    _, found = estimator().pairs(video, CALIBRATION.spacing, CPU)
-    for interval, (motion, scale) in found.items():
-        first = np.arange(len(motion))
-        expected = (first == 5) | (first + interval == 5)
-        np.testing.assert_array_equal(np.isinf(scale).all(axis=1), expected)
-        np.testing.assert_array_equal(np.isinf(scale).any(axis=1), expected)
-        assert np.isfinite(motion).all()
-
-
 def test_the_steps_to_and_from_a_repeated_frame_share_the_motion_between_its_neighbours() -> None:
     video = frames(12)
     video[5] = video[4]

@@ -1,4 +1,4 @@
-"""Frames that repeat the one before, and the pairs that they spoil."""
+"""Frames that repeat the one before: each picture is looked at once."""
 
 import numpy as np
 from hypothesis import given
@@ -8,11 +8,10 @@ from model.interface import LocalMotions
 from model.repeats import (
     AT_ONCE,
     Picked,
-    bridged,
     fresh_frames,
+    pictures,
     seen_once,
     shared_out,
-    telling_pairs,
 )
 from tusrec import poses
 from tusrec.frames import Frames
@@ -29,38 +28,6 @@ def test_one_pixel_makes_a_frame_fresh() -> None:
     frames = np.zeros((3, 4, 5), np.uint8)
     frames[2, 3, 4] = 1
     assert fresh_frames(frames).tolist() == [True, False, True]
-
-
-def test_a_pair_tells_if_both_its_frames_are_fresh() -> None:
-    fresh = np.array([True, True, False, True, True])
-    assert telling_pairs(fresh, 1).tolist() == [True, False, False, True]
-    assert telling_pairs(fresh, 2).tolist() == [False, True, False]
-
-
-def measured(interval: int, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Motion of 1 a step along the first axis, as sure as `interval` says, where it shows."""
-    telling = telling_pairs(fresh, interval)
-    motion = np.tile([float(interval), 0.0, 0.0], (len(telling), 1))
-    return motion, telling[:, None, None] * np.eye(3) / interval
-
-
-def test_steps_beside_a_repeated_frame_are_halves_of_the_pair_that_bridges_it() -> None:
-    fresh = np.array([True, True, True, False, True, True])
-    shown = {k: measured(k, fresh) for k in (1, 2)}
-    shown[1][0][2:4] = [[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]  # as the pictures say
-    found = bridged(shown)
-    np.testing.assert_array_equal(found[1][0], measured(1, fresh)[0])
-    np.testing.assert_array_equal(found[1][1][2:4], np.tile(np.eye(3) / 2, (2, 1, 1)))
-    np.testing.assert_array_equal(found[2][0], shown[2][0])
-    assert (shown[1][1][2:4] == 0).all()
-
-
-def test_nothing_bridges_a_longer_freeze_or_a_scan_of_two_frames() -> None:
-    frozen = np.array([True, True, False, False, False, True, True])
-    found = bridged({k: measured(k, frozen) for k in (1, 2)})
-    np.testing.assert_array_equal(found[1][1], measured(1, frozen)[1])
-    two = {1: measured(1, np.array([True, False]))}
-    np.testing.assert_array_equal(bridged(two)[1][1], 0.0)
 
 
 def counted(frames: Frames) -> LocalMotions:
@@ -91,15 +58,21 @@ def test_pictures_shown_now_three_times_and_now_twice_are_given_their_time_each(
     np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [2, 2, 2, 3, 3, 2, 2, 2, 0])
 
 
-def test_single_repeats_are_left_to_the_estimator() -> None:
-    frames = film([1, 1, 2, 1, 1, 1])
-    np.testing.assert_array_equal(
-        seen_once(frames, counted).T_previous_from_frame, counted(frames).T_previous_from_frame
-    )
+def test_motion_beside_a_single_repeat_is_shared_out() -> None:
+    found = seen_once(film([1, 1, 2, 1, 1]), counted)
+    np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [6, 6, 3, 3, 6])
+
+
+def test_a_freeze_is_bridged_by_the_motion_across_it() -> None:
+    frames = film([1, 1, 4, 1, 1])
+    found = seen_once(frames, counted)
+    np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [6, 6, 1.5, 1.5, 1.5, 1.5, 6])
+    np.testing.assert_array_equal(pictures(frames), [0, 1, 2, 6, 7])
 
 
 def test_one_picture_throughout_is_left_to_the_estimator() -> None:
     assert len(seen_once(film([9]), counted).T_previous_from_frame) == 8
+    np.testing.assert_array_equal(pictures(film([9])), np.arange(9))
 
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=20))
