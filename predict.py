@@ -12,17 +12,23 @@ from pathlib import Path
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
 from pipeline.batch import Outcome, Settings, predict_all
-from pipeline.inputs import add_input_options, chosen, input_options, require_kept
+from pipeline.inputs import (
+    add_input_options,
+    chosen,
+    input_options,
+    require_apart,
+    require_kept,
+)
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
-from pipeline.summary import RUN_FILE, write_summary
+from pipeline.summary import RUN_FILE, write_errors, write_run
 from tusrec.errors import InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
 from tusrec.results import DDF_KINDS, result_path
 from tusrec.scans import ScanSource
-from view.exports import EXPORTS
+from view.exports import EXPORTS, require_exportable
 from view.present import present
 
 # The container's mount points, (input, output): the challenge's, and Grand Challenge's.
@@ -58,7 +64,9 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     dataset = find_scans(options.input, input_options(options))
     sources = chosen(dataset.scans, options.scan)
     results = [result_path(options.output, source.key) for source in sources]
+    require_apart(dataset, options.input, options.output)
     require_kept(dataset.scans, [*results, *exported(options, sources)])
+    require_exportable(options.export)
     require_writable(options.output)
     load_estimator(options.model, options.weights)
     device = describe_device(choose_device(options.device, rank.local_index))
@@ -70,10 +78,10 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     outcomes = rank.gather(
         list(reported(predict_all(share, settings, options.jobs), total=len(share)))
     )
-    exit_code = max(outcome.exit_code for outcome in outcomes)
+    exit_code = 0
     if rank.index == 0:
         run_facts = {"started": started, "input": str(options.input), "device": device}
-        exit_code = max(exit_code, sum_up(options, dataset, sources, outcomes, run_facts))
+        exit_code = sum_up(options, dataset, sources, outcomes, run_facts)
     # Where one rank ends with an error torchrun ends all: none may before rank 0 has summed up.
     return max(rank.gather([exit_code]))
 
@@ -85,23 +93,29 @@ def sum_up(
     outcomes: list[Outcome],
     run_facts: dict[str, str],
 ) -> int:
-    """Write what a whole run leaves beside its results; gives the exports' exit code."""
+    """Write what a whole run leaves beside its results; gives its exit code."""
     order = {source.key: place for place, source in enumerate(sources)}
     outcomes.sort(key=lambda outcome: order[outcome.key])
     estimator = load_estimator(options.model, options.weights)
     made_by = estimator.name, estimator.weights_sha256, options.probe_scale
-    asked = {"model": options.model, "ddf": options.ddf}
-    write_summary(options.output, dataset, outcomes, {**run_facts, **asked}, made_by)
+    run = {**run_facts, "model": options.model, "ddf": options.ddf}
+    exit_code = max(outcome.exit_code for outcome in outcomes)
+    write_run(options.output, dataset, outcomes, run, exit_code)
+    write_errors(options.output, dataset, outcomes, made_by)
     log.info("results in %s; %s tells what became of each scan", options.output, RUN_FILE)
     failures = {outcome.key: outcome.message for outcome in outcomes if outcome.exit_code}
     facts = {"input": run_facts["input"]} if options.report else None
-    return present(options.output, sources, failures, options.export, facts)
+    exit_code = max(exit_code, present(options.output, sources, failures, options.export, facts))
+    # Once more: exports and the report may end the run otherwise, or not end before it is killed.
+    write_run(options.output, dataset, outcomes, run, exit_code)
+    return exit_code
 
 
 def fill_in_folders(options: argparse.Namespace) -> None:
     """Without --input, take the mount point where data are; without --output, the one beside it.
 
-    Data from elsewhere take the first mount point for results that is there.
+    That is also where data in a folder of a mount point go; data from elsewhere take the first
+    mount point for results that is there.
     """
     if options.input is None:
         options.input = next((data for data, _ in DOORS if holds_files(data)), None)
@@ -109,8 +123,9 @@ def fill_in_folders(options: argparse.Namespace) -> None:
         places = " or ".join(str(data) for data, _ in DOORS)
         raise InputError(f"no data: nothing is mounted at {places}; mount it or pass --input")
     if options.output is None:
-        there = [results for _, results in DOORS if results.is_dir()]
-        options.output = dict(DOORS).get(options.input, next(iter(there), None))
+        within = [out for data, out in DOORS if options.input.absolute().is_relative_to(data)]
+        there = [out for _, out in DOORS if out.is_dir()]
+        options.output = next(iter(within + there), None)
     if options.output is None:
         raise InputError("no place for results; pass --output")
 
@@ -147,8 +162,9 @@ def parser() -> argparse.ArgumentParser:
         prog="predict.py",
         description=__doc__,
         epilog="exit codes: 0 all done; 1 a defect of this program; "
-        "2 bad input (the good scans are done all the same); "
-        "3 out of memory; 4 bad weights",
+        "2 bad input or no place for results (the good scans are done all the same); "
+        "3 out of memory; 4 bad weights; 130 and 143 ended by SIGINT and SIGTERM (the same command "
+        "goes on where it was). torchrun ends with 1 for any failure; run.json has the code",
     )
     command.add_argument(
         "--input",
@@ -203,7 +219,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         default=1,
         metavar="N",
-        help="processes, spread over the GPUs; for several machines use torchrun (default: 1)",
+        help="processes, spread over the GPUs of this machine (default: 1)",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inputs import add_input_options, chosen, input_options, require_kept
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.layouts import find_scans
@@ -57,6 +57,9 @@ def run(options: argparse.Namespace) -> int:
     for source in sources:
         try:
             reconstruct_scan(source, options)
+        except OutOfMemoryError as error:  # of a volume, which knows no scan
+            log.error("error: %s: %s", source.key, error)
+            exit_code = max(exit_code, error.exit_code)
         except TusrecError as error:
             log.error("error: %s", error)
             exit_code = max(exit_code, error.exit_code)
@@ -98,7 +101,7 @@ def pixel_places(scan: Scan, options: argparse.Namespace) -> NDArray[np.float64]
     if options.space == "tracker":
         return in_tracker_space(scan)
     if options.pred is not None:
-        motion = read_scan_result(options.pred, scan.key, scan.frames.shape[0]).motion
+        motion = read_scan_result(options.pred, scan).motion
         return in_first_frame(motion.T_first_from_frame, scan.calibration)
     return in_first_frame(tracked_in_first_frame(scan), scan.calibration)
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the locked packages in the image while it is built: install.sh WHEELS [BUILD [INDEX]]
-# BUILD says which torch: cpu and cuda13 are locked by hash; another one (cu126) is the same version
-# from the package index INDEX. Without BUILD it is the build found in WHEELS, or else cuda13.
+# BUILD says which torch: cpu and cuda13 are locked by hash, wherever they come from: WHEELS, pip's
+# own index or the package index INDEX; another one (cu126) is the same version from INDEX. Without
+# BUILD it is the build found in WHEELS, or else cuda13.
 set -eu
 locks=$(dirname "$0")/locks wheels=$1 build=${2:-} index=${3:-}
 
@@ -15,7 +16,7 @@ build=${build:-${found:-cuda13}}
 echo "torch build: $build"
 install --require-hashes -r "$locks/common.txt"
 if [ -e "$locks/$build.txt" ]; then
-    install --require-hashes -r "$locks/$build.txt"
+    install ${index:+--extra-index-url "$index"} --require-hashes -r "$locks/$build.txt"
 else
     version=$(sed -n 's/^torch==\([0-9.]*\) .*/\1/p' "$locks/cuda13.txt")
     install ${index:+--extra-index-url "$index"} "torch==$version+$build"

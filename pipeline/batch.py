@@ -14,7 +14,6 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from model.device import choose_device, describe_device, is_out_of_memory, shared_index
@@ -31,7 +30,7 @@ from tusrec.results import (
     Result,
     holds_displacements,
     read_result,
-    require_length,
+    require_of_scan,
     result_path,
     write_result,
 )
@@ -185,9 +184,7 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
             f"{path}: holds results of {_maker(*result.made_by)}, expected {_maker(*expected)}; "
             "pass --overwrite or another --output"
         )
-    require_length(result.motion, scan.frames.shape[0], path)
-    _require_same_pixels(result, scan, path)
-    _require_same_frames(result, scan, path)
+    require_of_scan(result, scan, path)
     beside = result.attributes.get("beside_sha256")
     if beside not in (None, scan.beside_sha256()) or not holds_displacements(path, settings.ddf):
         return None
@@ -197,25 +194,6 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
 
 def _maker(model: str, weights_sha256: str, probe_scale: float) -> str:
     return f"model {model} (weights {weights_sha256 or 'none'}, probe scale {probe_scale:g})"
-
-
-def _require_same_frames(result: Result, scan: Scan, path: Path) -> None:
-    found, expected = result.attributes.get("frames_sha256"), scan.frames_sha256()
-    if found not in (None, expected):
-        raise InputError(
-            f"{path}: holds results for other frames (sha256 {found[:8]}), expected those of "
-            f"{scan.key} ({expected[:8]}); pass --overwrite or another --output"
-        )
-
-
-def _require_same_pixels(result: Result, scan: Scan, path: Path) -> None:
-    scale, expected = result.attributes.get("calibration_scale"), scan.calibration.scale
-    if scale is not None and not np.allclose(scale, expected):
-        (x, y), (wanted_x, wanted_y) = (np.diag(of)[:2] for of in (scale, expected))
-        raise InputError(
-            f"{path}: holds results for pixels of {x:g} x {y:g} mm, expected {wanted_x:g} x "
-            f"{wanted_y:g} mm; pass --overwrite or another --output"
-        )
 
 
 def _errors(scan: Scan, predicted: Motion, geometry: Geometry) -> Errors | None:

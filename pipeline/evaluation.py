@@ -99,7 +99,7 @@ def _sizes_across(source: ScanSource, folder: Path) -> tuple[float, float]:
         truth = scan.true_motion()
         if truth is None:
             raise InputError(f"{source.key}: no tracked poses, so no truth to fit a probe scale to")
-        result = read_scan_result(folder, scan.key, scan.frames.shape[0])
+        result = read_scan_result(folder, scan)
         geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
         predicted, true = sizes_across(result.motion, truth, geometry.centre_mm)
         return predicted / float(result.attributes.get("probe_scale", 1.0)), true
@@ -107,7 +107,7 @@ def _sizes_across(source: ScanSource, folder: Path) -> tuple[float, float]:
 
 def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:
     try:
-        motion = read_scan_result(folder, scan.key, scan.frames.shape[0]).motion
+        motion = read_scan_result(folder, scan).motion
     except TusrecError as error:
         return [Entry(row, scan.key, scan.truth, None, str(error)) for row in rows]
     motions = [motion] if len(rows) == 1 else [motion, better_mirror(motion, truth)]

@@ -2,19 +2,25 @@
 
 import argparse
 import fnmatch
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tusrec.calibration import from_image_to_probe
+from tusrec.calibration import Calibration, from_image_to_probe
 from tusrec.errors import InputError
-from tusrec.layouts import InputOptions
+from tusrec.layouts import LOOSE_FILES, Dataset, InputOptions
 from tusrec.scans import ScanSource
+
+LAST_ROW = [0.0, 0.0, 0.0, 1.0]  # of a matrix that moves points
+NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """Add --scan, --calib, --spacing and --image-to-probe."""
+    # Python's own pattern (3.11) knows no exponent and takes -1.2e-05 for an option.
+    parser._negative_number_matcher = NEGATIVE_NUMBER
     parser.add_argument(
         "--scan",
         action="append",
@@ -44,15 +50,32 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 
 def input_options(options: argparse.Namespace) -> InputOptions:
     """The options as the readers take them; InputError if ImageToProbe is not a matrix."""
-    image_to_probe = None
-    if options.image_to_probe is not None:
-        numbers = options.image_to_probe
-        if len(numbers) not in {12, 16}:
-            raise InputError(f"--image-to-probe: found {len(numbers)} numbers, expected 16 or 12")
-        matrix = np.vstack([np.reshape(numbers[:12], (3, 4)), [0, 0, 0, 1]])
-        image_to_probe = from_image_to_probe(matrix, "--image-to-probe")
+    numbers = options.image_to_probe
+    image_to_probe = None if numbers is None else _image_to_probe(numbers)
     spacing = (options.spacing[0], options.spacing[1]) if options.spacing else None
     return InputOptions(options.calib, image_to_probe, spacing)
+
+
+def _image_to_probe(numbers: list[float]) -> Calibration:
+    if len(numbers) not in {12, 16}:
+        raise InputError(f"--image-to-probe: found {len(numbers)} numbers, expected 16 or 12")
+    if numbers[12:] not in ([], LAST_ROW):
+        found = " ".join(f"{number:g}" for number in numbers[12:])
+        raise InputError(
+            f"--image-to-probe: found {found} as the last row, expected 0 0 0 1; give the matrix "
+            "row by row"
+        )
+    matrix = np.reshape([*numbers[:12], *LAST_ROW], (4, 4))
+    return from_image_to_probe(matrix, "--image-to-probe")
+
+
+def require_apart(dataset: Dataset, folder: Path, output: Path) -> None:
+    """Raise InputError if results would lie among scans that are told by being in `folder`."""
+    if dataset.layout == LOOSE_FILES and output.resolve() == folder.resolve():
+        raise InputError(
+            f"{output}: found the folder of scans where results would go, which the next run would "
+            "take for scans; choose another --output"
+        )
 
 
 def require_kept(sources: Sequence[ScanSource], written: Iterable[Path]) -> None:

@@ -18,26 +18,32 @@ RUN_FILE = "run.json"
 log = logging.getLogger(__name__)
 
 
-def write_summary(
+def write_run(
     output: Path,
     dataset: Dataset,
     outcomes: list[Outcome],
     settings: dict[str, Any],
-    made_by: tuple[str, str, float],
+    exit_code: int,
 ) -> None:
-    """Write run.json (settings, versions, an entry a scan) and metrics.h5 into `output`.
-
-    made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
-    """
+    """Write run.json into `output`: settings, versions, how the run ends, an entry a scan."""
     run = {
         **settings,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "layout": dataset.layout,
         "versions": versions(),
-        "exit_code": max(outcome.exit_code for outcome in outcomes),
+        "exit_code": exit_code,
         "scans": [asdict(outcome) for outcome in outcomes],
     }
     write_json(output / RUN_FILE, run)
+
+
+def write_errors(
+    output: Path, dataset: Dataset, outcomes: list[Outcome], made_by: tuple[str, str, float]
+) -> None:
+    """Write metrics.h5 into `output` if any scan has truth.
+
+    made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
+    """
     tried = {outcome.key: outcome for outcome in outcomes}
     rows = _metrics_rows(output, dataset, tried, made_by)
     if any(errors for _, errors, _ in rows):

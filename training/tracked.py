@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from model.repeats import Picked, pictures
 from model.screen import Screen
 from sim.dataset import CARD
 from sim.stream import require_training_seed
@@ -35,7 +36,7 @@ def cut(scan: Scan, firsts: Iterable[int], length: int) -> Iterator[Clip]:
     They remember the screen that the whole scan was shown on, and begin as many frames earlier as
     it takes to undo its persistence. Raises InputError for a scan without tracked poses.
     """
-    screen = Screen.of(scan.frames)
+    screen = Screen.of(Picked(scan.frames, pictures(scan.frames)))  # as estimators look at it
     for first in firsts:
         start = max(first - screen.reach, 0)
         yield replace(excerpt(scan, start, first - start + length), screen=screen)

@@ -25,6 +25,7 @@ IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
+LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
 _DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
 
 
@@ -217,7 +218,7 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
             reason = f"{file}: another file is named {scan.key} too; rename one of them"
             scan = UnusableScan(file.name, reason)
         scans[scan.key] = scan
-    return Dataset("folder of files", list(scans.values()))
+    return Dataset(LOOSE_FILES, list(scans.values()))
 
 
 def _listed(file: Path, options: InputOptions) -> ScanSource:

@@ -15,9 +15,11 @@ from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5, find_dataset, names, open_hdf5, read_array, require
 from tusrec.metrics import Errors, Geometry, Motion
 from tusrec.poses import require_rigid
+from tusrec.scans import Scan
 
 DDF_KINDS = ("none", "landmarks", "full")
 METRICS_FILE = "metrics.h5"
+PREDICT_AGAIN = "predict the scan again with --overwrite or into another --output"
 
 DESCRIPTIONS = {
     "global": "T_first_from_frame of frames 1..N-1, image mm (4x4, row by row)",
@@ -98,22 +100,22 @@ def read_result(path: Path) -> Result:
     return Result(Motion(stacks["global"], stacks["local"]), covariance, attributes)
 
 
-def read_scan_result(folder: Path, key: str, frames: int) -> Result:
-    """The result of scan `key` in `folder`; InputError also if it is of another scan's length."""
-    path = result_path(folder, key)
+def read_scan_result(folder: Path, scan: Scan) -> Result:
+    """The result of a scan in `folder`; InputError also if it is of other frames or pixels."""
+    path = result_path(folder, scan.key)
     result = read_result(path)
-    require_length(result.motion, frames, path)
+    require_of_scan(result, scan, path)
     return result
 
 
-def require_length(motion: Motion, frames: int, path: Path) -> None:
-    """Raise InputError naming `path` unless a result's motion is that of a scan of `frames`."""
-    found = len(motion.T_first_from_frame), len(motion.T_previous_from_frame)
-    if found != (frames - 1, frames - 1):
-        raise InputError(
-            f"{path}: holds {found[0]} global and {found[1]} local poses, expected {frames - 1} "
-            "of each; predict the scan again with --overwrite"
-        )
+def require_of_scan(result: Result, scan: Scan, path: Path) -> None:
+    """Raise InputError naming `path` unless a result is of this scan's frames and pixel size.
+
+    Other programs' results need not say of which they are; their length must be right.
+    """
+    _require_length(result.motion, scan.frames.shape[0], path)
+    _require_same_pixels(result, scan, path)
+    _require_same_frames(result, scan, path)
 
 
 def holds_displacements(path: Path, ddf: str) -> bool:
@@ -137,6 +139,34 @@ def write_metrics(path: Path, rows: Iterable[tuple[str, Errors | None, float]]) 
             file[name] = np.array([row[name] for row in table], np.float32)
         file["time_elapsed"] = np.array(seconds, np.float64)
         file.attrs["scans"] = list(keys)
+
+
+def _require_length(motion: Motion, frames: int, path: Path) -> None:
+    found = len(motion.T_first_from_frame), len(motion.T_previous_from_frame)
+    if found != (frames - 1, frames - 1):
+        raise InputError(
+            f"{path}: holds {found[0]} global and {found[1]} local poses, expected {frames - 1} "
+            f"of each; {PREDICT_AGAIN}"
+        )
+
+
+def _require_same_pixels(result: Result, scan: Scan, path: Path) -> None:
+    scale, expected = result.attributes.get("calibration_scale"), scan.calibration.scale
+    if scale is not None and not np.allclose(scale, expected):
+        (x, y), (wanted_x, wanted_y) = (np.diag(of)[:2] for of in (scale, expected))
+        raise InputError(
+            f"{path}: holds results for pixels of {x:g} x {y:g} mm, expected {wanted_x:g} x "
+            f"{wanted_y:g} mm; {PREDICT_AGAIN}"
+        )
+
+
+def _require_same_frames(result: Result, scan: Scan, path: Path) -> None:
+    found, expected = result.attributes.get("frames_sha256"), scan.frames_sha256()
+    if found not in (None, expected):
+        raise InputError(
+            f"{path}: holds results for other frames (sha256 {found[:8]}), expected those of "
+            f"{scan.key} ({expected[:8]}); {PREDICT_AGAIN}"
+        )
 
 
 def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:

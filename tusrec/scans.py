@@ -61,9 +61,9 @@ class Scan:
         return _sha256(np.array(self.frames.shape), *some)
 
     def beside_sha256(self) -> str:
-        """What tells the poses and landmarks of this scan from others."""
+        """What tells the poses, landmarks and place on the tool of this scan from others."""
         poses_or_none = np.empty(0) if self.T_camera_from_tool is None else self.T_camera_from_tool
-        return _sha256(self.landmarks, poses_or_none)
+        return _sha256(self.landmarks, poses_or_none, self.calibration.T_tool_from_image)
 
 
 class ScanSource(Protocol):

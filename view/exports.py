@@ -5,7 +5,7 @@ Every file of poses holds T_first_from_frame of all frames, frame 0 at identity.
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tusrec.frames import Frames
 from tusrec.results import Result
 from tusrec.scans import Scan
 from tusrec.sequences import FIELD
-from view.figure import write_figure
+from view.figure import require_matplotlib, write_figure
 from view.images import write_by_itk, write_image
 from view.space import from_zero_based, in_first_frame, itk_transform, with_first
 
@@ -78,6 +78,12 @@ def csv_text(T_first_from_frame: Array) -> str:
     for index, time in enumerate(_times(T_first_from_frame).tolist()):
         writer.writerow([index, time, *T_first_from_frame[index, :3].ravel().tolist()])
     return stream.getvalue()
+
+
+def require_exportable(kinds: Iterable[str]) -> None:
+    """Raise InputError before any work is done if one of EXPORTS needs what is not installed."""
+    if "png" in kinds:
+        require_matplotlib()
 
 
 def export(kind: str, folder: Path, scan: Scan, result: Result) -> None:

@@ -3,6 +3,7 @@
 matplotlib is imported when a figure is drawn, for the image and a plain run do without it.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,21 @@ TICKS = 50.0  # mm from one to the next, in space
 Array = NDArray[np.float64]
 
 
-def write_figure(path: Path, scan: Scan, result: Result) -> None:
-    """Draw the prediction of a scan, beside its truth where there is one.
-
-    Raises InputError if matplotlib is not installed.
-    """
+def require_matplotlib() -> None:
+    """Raise InputError if no figure can be drawn, before any work is done for one."""
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - see the module's docstring
+        import_module("matplotlib.figure")
     except ImportError as error:
         raise InputError(
-            f"{path}: figures need matplotlib, which is not installed; pip install matplotlib"
+            f"--export png: cannot import matplotlib ({error}), which draws figures; install it "
+            "with pip, or leave png out"
         ) from error
+
+
+def write_figure(path: Path, scan: Scan, result: Result) -> None:
+    """Draw the prediction of a scan, beside its truth where there is one."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - see the module's docstring
+
     true = scan.true_motion()
     motions = ({"tracked": true} if true else {}) | {"predicted": result.motion}
     centre = scan.calibration.centre_mm(*scan.image_size)

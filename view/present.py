@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tusrec.errors import TusrecError
-from tusrec.results import read_scan_result
-from tusrec.scans import ScanSource
+from tusrec.results import Result, read_scan_result
+from tusrec.scans import Scan, ScanSource
 from view.exports import export
 from view.report import write_report
 
@@ -24,27 +24,47 @@ def present(
 ) -> int:
     """Write exports of the given kinds, and the report unless `run`, its facts, is None.
 
-    failures: why a scan has no result, by key. A scan whose export fails is told and costs only
-    itself; gives the worst exit code.
+    failures: why a scan has no result, by key. An export that fails is told and costs only itself,
+    and so does the report; gives the worst exit code.
     """
     exit_code = 0
     for source in sources:
         if kinds and source.key not in failures:
             exit_code = max(exit_code, _export(results, source, kinds))
     if run is not None:
-        write_report(results / REPORT_FILE, results, sources, failures, run)
-        log.info("report: %s", results / REPORT_FILE)
+        exit_code = max(exit_code, _report(results, sources, failures, run))
     return exit_code
 
 
 def _export(results: Path, source: ScanSource, kinds: Sequence[str]) -> int:
     try:
         with source.open() as scan:
-            prediction = read_scan_result(results, scan.key, scan.frames.shape[0])
-            for kind in kinds:
-                export(kind, results, scan, prediction)
-        log.info("%s exported as %s", source.key, ", ".join(kinds))
-        return 0
+            prediction = read_scan_result(results, scan)
+            return max(_export_as(kind, results, scan, prediction) for kind in kinds)
     except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
+        return _told(error)
+
+
+def _export_as(kind: str, results: Path, scan: Scan, prediction: Result) -> int:
+    try:
+        export(kind, results, scan, prediction)
+    except TusrecError as error:
+        return _told(error)
+    log.info("%s exported as %s", scan.key, kind)
+    return 0
+
+
+def _report(
+    results: Path, sources: Sequence[ScanSource], failures: dict[str, str], run: dict[str, str]
+) -> int:
+    try:
+        write_report(results / REPORT_FILE, results, sources, failures, run)
+    except TusrecError as error:
+        return _told(error)
+    log.info("report: %s", results / REPORT_FILE)
+    return 0
+
+
+def _told(error: TusrecError) -> int:
+    log.error("error: %s", error)
+    return error.exit_code

@@ -43,7 +43,7 @@ def write_report(
                 with source.open() as scan:
                     data = scan_data(
                         scan,
-                        read_scan_result(results, scan.key, scan.frames.shape[0]),
+                        read_scan_result(results, scan),
                         most_pictures,
                         path.parent,
                     )

@@ -7,6 +7,7 @@ acquisition, processing and transfer of interventional ultrasound images" (2008)
 "PLUS: open-source toolkit for ultrasound-guided intervention systems" (2014).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Grid:
     @property
     def voxels(self) -> int:
         """How many there are."""
-        return int(np.prod(self.size, dtype=np.int64))
+        return math.prod(self.size)  # of Python, whose numbers hold any grid
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def grid_around(
     corners = np.array([[x, y, 0, 1] for x in columns[[0, -1]] for y in rows[[0, -1]]]).T
     places = (T_space_from_pixel @ corners)[:, :3]
     low, high = places.min(axis=(0, 2)), places.max(axis=(0, 2))
-    nx, ny, nz = (np.floor((high - low) / spacing + 0.5).astype(int) + 1).tolist()
+    nx, ny, nz = (int(steps) + 1 for steps in np.floor((high - low) / spacing + 0.5).tolist())
     return Grid(low, spacing, (nx, ny, nz))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import evaluate
+import predict
 from tusrec import poses
 from tusrec.layouts import find_scans
 from tusrec.metrics import Geometry, Motion
@@ -133,6 +134,26 @@ def test_a_prediction_of_another_length_is_refused(
     code, _ = run(dataset, shorter)
     assert code == 2
     assert "holds 4 global and 4 local poses, expected 5" in caplog.text
+
+
+def test_a_prediction_of_other_frames_or_pixels_is_refused(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--input", str(dataset), "--model", "identity", "--device", "cpu"]
+    assert predict.main([*options, "--output", str(tmp_path / "ours")]) == 0
+    assert run(dataset, tmp_path / "ours")[0] == 0
+    frames, pixels, _ = (result_path(tmp_path / "ours", key) for key in SCANS)
+    for path, name, value in (
+        (frames, "frames_sha256", "0" * 64),
+        (pixels, "calibration_scale", np.diag([0.2, 0.1, 1.0, 1.0])),
+    ):
+        with h5py.File(path, "a") as file:
+            file.attrs[name] = value
+    code, report = run(dataset, tmp_path / "ours")
+    assert code == 2
+    assert f"{frames}: holds results for other frames" in caplog.text
+    assert f"{pixels}: holds results for pixels of 0.2 x 0.1 mm" in caplog.text
+    assert report["rows"]["ours"]["failed"] == 2
 
 
 def test_a_prediction_with_broken_poses_is_refused(

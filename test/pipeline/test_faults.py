@@ -405,6 +405,22 @@ def test_data_at_either_mount_point_is_found_without_options(
     assert not list(doors[1 - door][1].iterdir())
 
 
+@pytest.mark.parametrize("door", [0, 1])
+def test_data_in_a_folder_of_a_mount_point_leave_their_results_beside_it(
+    door: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors = [(tmp_path / f"in{number}", tmp_path / f"out{number}") for number in range(2)]
+    for folders in doors:
+        for folder in folders:
+            folder.mkdir()
+    inside = dataset.rename(doors[door][0] / "data")
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    options = ["--input", str(inside), "--model", "identity", "--device", "cpu"]
+    assert predict.main(options) == 0
+    assert (doors[door][1] / "run.json").exists()
+    assert not list(doors[1 - door][1].iterdir())
+
+
 def test_data_from_elsewhere_leave_their_results_at_the_mount_point(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

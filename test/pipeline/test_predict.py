@@ -228,6 +228,23 @@ def test_truth_that_came_since_is_used(tmp_path: Path, make_validation_dataset: 
     assert (tmp_path / "out/metrics.h5").exists()
 
 
+def test_errors_are_those_of_the_calibration_that_is_given(
+    dataset: Path, tmp_path: Path, make_calibration: Make
+) -> None:
+    """The image's place on the tool changes the truth and nothing that is predicted."""
+    other = make_calibration(tmp_path / "other.csv", rigid=np.eye(4))
+    assert run(dataset, tmp_path / "fresh", "--calib", str(other), model="jitter") == 0
+    assert run(dataset, tmp_path / "out", model="jitter") == 0
+    before = metrics_in(tmp_path / "out")
+    assert run(dataset, tmp_path / "out", "--calib", str(other), model="jitter") == 0
+    assert metrics_in(tmp_path / "out") == metrics_in(tmp_path / "fresh") != before
+
+
+def metrics_in(output: Path) -> dict[str, list[float]]:
+    with h5py.File(output / "metrics.h5") as file:
+        return {name: file[name][()].tolist() for name in ("GPE", "GLE", "LPE", "LLE")}
+
+
 def test_asking_for_more_displacements_predicts_again(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path / "out", "--ddf", "none")
     assert run(dataset, tmp_path / "out", "--ddf", "full") == 0
@@ -335,6 +352,21 @@ def test_a_scan_is_never_written_over(
     assert names(tmp_path) == [name]
 
 
+@pytest.mark.parametrize("name", ["scan.dcm", "scan.igs.mha"])
+def test_results_among_loose_scans_are_refused_before_any_work(
+    name: str,
+    tmp_path: Path,
+    make_dicom: Make,
+    make_sequence: Make,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make = make_dicom if name.endswith("dcm") else make_sequence
+    make(tmp_path / name)
+    assert run(tmp_path, tmp_path, "--spacing", "0.2", "0.2") == 2
+    assert "the next run would take for scans; choose another --output" in caplog.text
+    assert names(tmp_path) == [name]
+
+
 def test_a_lone_file_is_named_after_itself(tmp_path: Path, make_lone_scan: Make) -> None:
     scan = make_lone_scan(tmp_path / "RH_rotation.h5", frames=4, shape=(30, 50))
     assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.3") == 0
@@ -351,6 +383,57 @@ def test_a_plus_sequence_with_its_image_to_probe_is_scored(
     matrix = ["0.1", "0", "0", "1", "0", "0.1", "0", "2", "0", "0", "0.1", "3"]
     assert run(scan, tmp_path / "out", "--image-to-probe", *matrix) == 0
     assert "metrics.h5" in names(tmp_path / "out")
+
+
+EXPONENTS = ["0.1", "-1.2e-05", "0", "1", "-1E-5", "0.1", "0", "2", "0", "0", "0.1", "-3e+0"]
+
+
+@pytest.mark.parametrize("last_row", [[], ["0", "0", "0", "1"]])
+def test_an_image_to_probe_may_have_negative_numbers_with_exponents(
+    last_row: list[str], tmp_path: Path, make_sequence: Make
+) -> None:
+    scan = make_sequence(tmp_path / "spine.igs.mha")
+    assert run(scan, tmp_path / "out", "--image-to-probe", *EXPONENTS, *last_row) == 0
+
+
+def test_an_image_to_probe_column_by_column_is_refused(
+    tmp_path: Path, make_sequence: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = make_sequence(tmp_path / "spine.igs.mha")
+    columns = ["0.1", "0", "0", "0", "0", "0.1", "0", "0", "0", "0", "0.1", "0", "1", "2", "3", "1"]
+    assert run(scan, tmp_path / "out", "--image-to-probe", *columns) == 2
+    assert "found 1 2 3 1 as the last row, expected 0 0 0 1" in caplog.text
+
+
+def test_a_figure_without_matplotlib_is_refused_before_any_work(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run(dataset, tmp_path / "out", "--export", "csv", "--export", "png") == 2
+    assert "--export png: cannot import matplotlib" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_fails_costs_no_other_and_is_in_run_json(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out/sub050__LH_rotation.csv").mkdir(parents=True)  # in the way
+    assert run(dataset, tmp_path / "out", "--export", "csv", "--export", "tum") == 2
+    assert caplog.text.count("error: ") == 1
+    assert len(list((tmp_path / "out").glob("*.tum"))) == 3
+    assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 2
+
+
+def test_a_report_that_cannot_be_written_is_in_run_json(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out/report.html").mkdir(parents=True)  # in the way
+    assert run(dataset, tmp_path / "out", "--report") == 2
+    assert "report.html: cannot write" in caplog.text
+    assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 2
 
 
 def test_one_log_line_tells_each_scans_time_rate_memory_and_end(

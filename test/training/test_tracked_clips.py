@@ -19,6 +19,7 @@ from training.tracked import cut, require_trainable, starts, write_tracked_clips
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.errors import InputError
+from tusrec.frames import Frames
 from tusrec.scans import Scan
 
 SAMPLE = Path(tracked.__file__).parents[1] / "sample"
@@ -50,8 +51,8 @@ def test_clips_remember_the_screen_that_the_whole_scan_was_shown_on(
 ) -> None:
     seen: list[int] = []
 
-    def find(frames: np.ndarray) -> Screen:
-        seen.append(len(frames))
+    def find(frames: Frames) -> Screen:
+        seen.append(frames.shape[0])
         return Screen(undoing=lingering(0.3))
 
     monkeypatch.setattr(Screen, "of", find)

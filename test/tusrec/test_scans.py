@@ -101,6 +101,21 @@ def test_a_scan_without_poses_or_landmarks_has_no_truth_and_no_landmarks(source:
         assert scan.landmarks.shape == (0, 3)
 
 
+def test_the_digest_of_what_lies_beside_the_frames_tells_any_part_of_it(source: Hdf5Scan) -> None:
+    moved = replace(source.calibration, T_tool_from_image=poses.exp(np.ones(6)))
+    others = [
+        source,
+        replace(source, calibration=moved),
+        replace(source, poses_path=None),
+        replace(source, landmarks_path=None),
+    ]
+    digests = set()
+    for other in others:
+        with other.open() as scan:
+            digests.add(scan.beside_sha256())
+    assert len(digests) == len(others)
+
+
 def test_frames_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "huge.h5"
     with h5py.File(path, "w") as file:  # 307 GB, of which nothing but one frame is on the disk

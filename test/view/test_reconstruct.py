@@ -104,6 +104,16 @@ def test_predicted_poses_are_used_where_they_are_given(sequence: Path, tmp_path:
     assert voxels(tmp_path / "out/a.nrrd")[:, 15, 40].tolist() == [109]  # all in one plane
 
 
+def test_predicted_poses_of_other_frames_are_refused(
+    sequence: Path, tmp_path: Path, make_sequence: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = tmp_path / "results"
+    predict.main(["--input", str(sequence), "--output", str(results), "--model", "identity"])
+    other = make_sequence(tmp_path / "other/a.mha", {"ImageToReference": STEPS @ PIXEL})
+    assert run(other, tmp_path / "out", "--pred", str(results)) == 2
+    assert "a.h5: holds results for other frames" in caplog.text
+
+
 def test_the_memory_is_said_before_the_volume_is_made(
     sequence: Path,
     tmp_path: Path,
@@ -119,10 +129,12 @@ def test_the_memory_is_said_before_the_volume_is_made(
     assert "791 x 296 x 81 voxels of 0.05 mm take 190 MB" in caplog.text
 
 
+@pytest.mark.parametrize("voxel", ["0.001", "1e-5", "1e-9", "1e-20"])
 def test_too_fine_a_grid_is_refused_with_exit_code_3(
-    sequence: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    voxel: str, sequence: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert run(sequence, tmp_path / "out", "--voxel", "0.001") == 3
+    assert run(sequence, tmp_path / "out", "--voxel", voxel) == 3
+    assert "a: a volume of " in caplog.text
     assert "--voxel" in caplog.text
     assert list((tmp_path / "out").iterdir()) == []
 

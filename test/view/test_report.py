@@ -175,4 +175,4 @@ def test_a_prediction_of_another_length_is_refused(
     (tmp_path / "out" / "a.h5").rename(tmp_path / "out" / "longer.h5")
     longer = find_scans(tmp_path / "data" / "longer.h5").scans[0]
     with longer.open() as scan, refused("4 global", "expected 6", "--overwrite"):
-        read_scan_result(tmp_path / "out", scan.key, scan.frames.shape[0])
+        read_scan_result(tmp_path / "out", scan)
