@@ -254,7 +254,8 @@ def _single(file: Path, options: InputOptions) -> ScanSource:
             options.spacing,
         )
     raise InputError(
-        f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder"
+        f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder; put "
+        "its frames into an .h5, as docs/own-data.md tells"
     )
 
 
