@@ -26,6 +26,7 @@ KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
 LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
+PUT_INTO_HDF5 = "put the frames into an .h5, as docs/own-data.md tells"
 _DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
 
 
@@ -209,7 +210,8 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
-            "or .h5, .mha or DICOM files; pass the dataset's folder as --input"
+            "or .h5, .mha or DICOM files; pass the dataset's folder as --input, or "
+            f"{PUT_INTO_HDF5}"
         )
     scans: dict[str, ScanSource] = {}
     for file in files:
@@ -254,8 +256,8 @@ def _single(file: Path, options: InputOptions) -> ScanSource:
             options.spacing,
         )
     raise InputError(
-        f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder; put "
-        "its frames into an .h5, as docs/own-data.md tells"
+        f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder; "
+        f"{PUT_INTO_HDF5}"
     )
 
 
