@@ -140,6 +140,11 @@ def starting_weights(path: Path, run: Progress) -> Start:
     Raises WeightsError if they are broken, another model's, or neither, and InputError if they
     were trained on data of the run, or on the people whom it may hold out, with another fold.
     """
+    if not path.exists():
+        raise WeightsError(
+            f"{path}: found nothing, expected a weight file beside its manifest, or the checkpoint "
+            "of a run; choose another --from"
+        )
     start = _of_manifest(path, run) or _of_checkpoint(path, run)
     people = any(name.endswith(OF_PEOPLE) for name in run.data)
     again = {

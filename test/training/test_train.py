@@ -344,7 +344,7 @@ class TestData:
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert run(clips, tmp_path / "run", 1, "--from", str(tmp_path / "no.safetensors")) == 4
-        assert "no.safetensors" in caplog.text
+        assert "no.safetensors: found nothing, expected a weight file" in caplog.text
         assert not (tmp_path / "run").exists()
 
     def test_seeds_and_clips_kept_for_evaluation_are_refused(
