@@ -57,11 +57,10 @@ def run(options: argparse.Namespace) -> int:
     for source in sources:
         try:
             reconstruct_scan(source, options)
-        except OutOfMemoryError as error:  # of a volume, which knows no scan
-            log.error("error: %s: %s", source.key, error)
-            exit_code = max(exit_code, error.exit_code)
         except TusrecError as error:
-            log.error("error: %s", error)
+            # Of them all a volume's want of memory alone knows no scan.
+            whose = f"{source.key}: " if isinstance(error, OutOfMemoryError) else ""
+            log.error("error: %s%s", whose, error)
             exit_code = max(exit_code, error.exit_code)
     return exit_code
 

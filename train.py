@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         require_training_seed(options.seed)
+        if options.validate_frames == 1:
+            raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
         train(options)
     except TusrecError as error:
         log.error("error: %s", error)
@@ -240,8 +242,6 @@ def keeper_of(
     options: argparse.Namespace, sources: Sequence[Source], learner: Learner, state: State
 ) -> Keeper:
     """What keeps the run's log and checkpoints, and validates it on what is held out."""
-    if options.validate_frames == 1:
-        raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
     journal.rewind(options.output, state.progress.step)
     amount = Amount(options.validate_scans, options.validate_frames)
     held_out = held_out_sets(sources, options.validate, fold_of(options), amount, learner)

@@ -6,6 +6,8 @@ have added to its frames, `clutter` (H, W) int8 and `undoing` (K,) float64 of `m
 its seed stands in the metadata.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -60,32 +62,38 @@ def write_clip(clip: Clip, path: Path) -> None:
 
 def seed_of(path: Path) -> tuple[int, int]:
     """The seed of a clip; raises InputError as `read_clip`."""
-    try:
-        with safe_open(path, "numpy") as file:
-            of_set, number = map(int, file.metadata()["seed"].split())
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(_no_clip(path, error)) from error
-    return of_set, number
+    with _opened(path) as file:
+        return _seed(file)
 
 
 def read_clip(path: Path) -> Clip:
     """Read a clip. Raises InputError for a file that is missing, broken, or no clip."""
-    try:
-        seed = seed_of(path)
-        with safe_open(path, "numpy") as file:
-            frames = file.get_tensor("frames")
-            T = file.get_tensor("T_first_from_frame")
-            spacing, names = file.get_tensor("spacing"), file.keys()
-            added = {name: file.get_tensor(name) for name in SCREEN if name in names}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(_no_clip(path, error)) from error
-    clip = Clip(frames, T, (float(spacing[0]), float(spacing[1])), seed, Screen(**added))
+    with _opened(path) as file:
+        frames = file.get_tensor("frames")
+        T = file.get_tensor("T_first_from_frame")
+        x, y = file.get_tensor("spacing")
+        names = file.keys()
+        screen = Screen(**{name: file.get_tensor(name) for name in SCREEN if name in names})
+        clip = Clip(frames, T, (float(x), float(y)), _seed(file), screen)
     _require_sound(clip, path)
     return clip
 
 
-def _no_clip(path: Path, error: Exception) -> str:
-    return f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A clip's file; what goes wrong while it is read is told as InputError."""
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: found {error}, expected a clip as training/clips.py describes; make it anew"
+        ) from error
+
+
+def _seed(file: Any) -> tuple[int, int]:
+    of_set, number = map(int, file.metadata()["seed"].split())
+    return of_set, number
 
 
 def _require_sound(clip: Clip, path: Path) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 from model import baseline, pose_net
 from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
 from training.calibration import Whose, calibrated
-from training.checkpoint import FILE, Progress, read_average, read_progress
+from training.checkpoint import FILE, OF_PEOPLE, Progress, read_average, read_progress
 from training.clips import Clip, read_training_clip
 from training.folds import Fold
 from training.pose_learner import prepare
-from training.sources import Source, holds_clips, remembered_as, shows_people
+from training.sources import Source, holds_clips, remembered_as
 from training.tracked import cut, require_trainable, subject_of
 from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
@@ -80,13 +80,14 @@ def calibration_clips(places: Sequence[Path], progress: Progress) -> list[Whose]
 
 def _fold_for(place: Path, progress: Progress) -> Fold:
     """Who of some data was not trained on: all where the run saw neither these nor people."""
-    seen = remembered_as(place) in progress.seen
+    name = remembered_as(place)
+    seen = name in progress.seen
     if seen and not progress.fold:
         raise InputError(
             f"--calibrate {place}: found data of that name in the run's --data and no --fold, "
             "expected some that it did not see; name other data"
         )
-    return Fold.of(progress.fold) if seen or shows_people(place) else Fold()
+    return Fold.of(progress.fold) if seen or name.endswith(OF_PEOPLE) else Fold()
 
 
 def _unseen_clips(place: Path, fold: Fold) -> Iterator[tuple[str, Clip]]:

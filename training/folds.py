@@ -38,6 +38,17 @@ class Fold:
         return "" if self.number is None else f"{self.number}/{self.count}"
 
 
+@dataclass(frozen=True)
+class Others:
+    """All whose number is none of these."""
+
+    numbers: frozenset[int]
+
+    def unseen(self, found: Sequence[Found], subject: Callable[[Found], str]) -> list[Found]:
+        """What is of others."""
+        return [one for one in found if subject_number(subject(one)) not in self.numbers]
+
+
 def subject_number(subject: str) -> int:
     """The last number in a name; of a name without one, a number that its letters decide."""
     numbers = re.findall(r"\d+", subject)

@@ -10,7 +10,7 @@ from typing import Any
 from training.checkpoint import FILE as CHECKPOINT
 from training.checkpoint import OF_PEOPLE
 from training.clips import REAL_SEED, Clip, seed_of
-from training.folds import Fold
+from training.folds import Fold, Others
 from training.mixture import Mixture
 from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
@@ -53,9 +53,9 @@ class Source:
             return "add tracked scans of other subjects, or choose another --fold"
         return f"run `python -m training.simulated {self.folder}`"
 
-    def unseen(self, fold: Fold) -> list[Path]:
-        """Clips of the subjects that a fold holds out, or all where there is none."""
-        return fold.unseen(self.clips(), self.subject)
+    def unseen(self, by: Fold | Others) -> list[Path]:
+        """Clips of the subjects that a fold holds out, all where there is none, or of others."""
+        return by.unseen(self.clips(), self.subject)
 
 
 def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Source:
@@ -83,18 +83,23 @@ def remembered_as(path: Path) -> str:
 
 def shows_people(path: Path) -> bool:
     """Whether subjects of clips or of a data set are people: neither was simulated."""
-    clips = _clips_in(path) if holds_clips(path) else []
+    _require_there(path)
+    clips = _clips_in(path)
     return seed_of(clips[0])[0] == REAL_SEED if clips else not cards_of(path)
 
 
 def holds_clips(path: Path) -> bool:
     """Whether a folder, or a subject's folder in it, has clips; InputError if it is not there."""
+    _require_there(path)
+    return bool(_clips_in(path))
+
+
+def _require_there(path: Path) -> None:
     if not path.exists():
         raise InputError(
             f"{path}: found nothing, expected clips or a data set in the challenge's layout; "
             f"run `python -m training.simulated {path}` or unpack the data there"
         )
-    return bool(_clips_in(path))
 
 
 def _clips_in(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from pipeline.evaluation import Entry
 from pipeline.prediction import predict_motion
 from pipeline.tables import json_report, text_report
 from training.clips import REAL_SEED, Clip, read_clip
-from training.folds import Fold, subject_number
+from training.folds import Fold, Others, subject_number
 from training.learner import Learner
 from training.measure import held_out
 from training.sources import Source, holds_clips, shows_people
@@ -100,12 +100,14 @@ def held_out_sets(
     if sets and not some:
         names = ", ".join(held.name for held in sets)
         raise InputError(f"{names}: found no scan that is held out; choose another --fold")
-    people = {
-        subject_number(source.subject(clip))
-        for source in training
-        if others and shows_people(source.dataset or source.folder)
-        for clip in source.kept(fold)
-    }
+    people = Others(
+        frozenset(
+            subject_number(source.subject(clip))
+            for source in training
+            if others and shows_people(source.dataset or source.folder)
+            for clip in source.kept(fold)
+        )
+    )
     return some + [_of_folder(path, people, amount, learner) for path in others]
 
 
@@ -129,29 +131,23 @@ def _files_in(path: Path) -> set[Path]:
     return {file.resolve() for scan in find_scans(path).scans for file in scan.paths}
 
 
-def _of_source(source: Source, fold: Fold, amount: Amount, learner: Learner) -> HeldOutSet:
+def _of_source(source: Source, by: Fold | Others, amount: Amount, learner: Learner) -> HeldOutSet:
     if source.dataset is None:
-        return _of_clips(source.name, source.unseen(fold), amount, learner)
-    return _of_scans(source.name, unseen_scans(source.dataset, fold), amount, learner)
+        return _of_clips(source.name, source.unseen(by), amount, learner)
+    return _of_scans(source.name, unseen_scans(source.dataset, by), amount, learner)
 
 
-def unseen_scans(dataset: Path, fold: Fold) -> list[ScanSource]:
-    """The scans of a data set whose subjects a fold holds out, or all where there is none."""
-    return fold.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
+def unseen_scans(dataset: Path, by: Fold | Others) -> list[ScanSource]:
+    """Scans of the subjects that a fold holds out, all where there is none, or of others."""
+    return by.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
 
 
-def _of_folder(path: Path, people: set[int], amount: Amount, learner: Learner) -> HeldOutSet:
-    """What a folder or data set shows of others than some people, by their numbers."""
-    trained = people if shows_people(path) else set()
-    if holds_clips(path):
-        source = Source(path.name, path)
-        clips = [c for c in source.clips() if subject_number(source.subject(c)) not in trained]
-        held = _of_clips(path.name, clips, amount, learner)
-    else:
-        scans = find_scans(path).scans
-        unseen = [scan for scan in scans if subject_number(subject_of(scan.key)) not in trained]
-        held = _of_scans(path.name, unseen, amount, learner)
-    if trained and not held.scans:
+def _of_folder(path: Path, people: Others, amount: Amount, learner: Learner) -> HeldOutSet:
+    """What a folder or data set shows of others than some people."""
+    trained = people if shows_people(path) else Others(frozenset())
+    source = Source(path.name, path, None if holds_clips(path) else path)
+    held = _of_source(source, trained, amount, learner)
+    if trained.numbers and not held.scans:
         raise InputError(
             f"--validate {path}: found only subjects that are trained on, expected others; "
             "hold some out with --fold"

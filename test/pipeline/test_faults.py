@@ -389,14 +389,20 @@ def test_sixty_four_scans_leak_no_memory(tmp_path: Path, make_lone_scan: Make) -
     assert sizes[-1] < 1.02 * sizes[15]
 
 
+def mount_points(folder: Path) -> list[tuple[Path, Path]]:
+    """Two doors, of folders that are there."""
+    doors = [(folder / f"in{number}", folder / f"out{number}") for number in range(2)]
+    for folders in doors:
+        for place in folders:
+            place.mkdir()
+    return doors
+
+
 @pytest.mark.parametrize("door", [0, 1])
 def test_data_at_either_mount_point_is_found_without_options(
     door: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doors = [(tmp_path / f"in{number}", tmp_path / f"out{number}") for number in range(2)]
-    for folders in doors:
-        for folder in folders:
-            folder.mkdir()
+    doors = mount_points(tmp_path)
     doors[door][0].rmdir()
     dataset.rename(doors[door][0])
     monkeypatch.setattr(predict, "DOORS", tuple(doors))
@@ -409,10 +415,7 @@ def test_data_at_either_mount_point_is_found_without_options(
 def test_data_in_a_folder_of_a_mount_point_leave_their_results_beside_it(
     door: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doors = [(tmp_path / f"in{number}", tmp_path / f"out{number}") for number in range(2)]
-    for folders in doors:
-        for folder in folders:
-            folder.mkdir()
+    doors = mount_points(tmp_path)
     inside = dataset.rename(doors[door][0] / "data")
     monkeypatch.setattr(predict, "DOORS", tuple(doors))
     options = ["--input", str(inside), "--model", "identity", "--device", "cpu"]
