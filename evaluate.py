@@ -33,6 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate every scan that has truth, and print the table."""
+    for name in ("mirror", "fit_probe"):
+        if getattr(options, name) and not options.pred:
+            raise InputError(
+                f"--{name.replace('_', '-')}: found no predictions, expected --pred with folders "
+                "that predict.py wrote; name them or leave it out"
+            )
     dataset = find_scans(options.truth, replace(input_options(options), poses=options.poses))
     predictions = rows_by_folder(options.pred)
     entries: list[Entry] = []

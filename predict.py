@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="a TUS-REC dataset (train or validation layout, 2024 or 2025), a folder of files, or "
-        "one .h5, PLUS .mha or DICOM file (default: "
+        "one .h5, PLUS .mha or .mhd, or DICOM file (default: "
         f"{' or '.join(str(folder) for folder, _ in DOORS)}, where data are mounted)",
     )
     command.add_argument(

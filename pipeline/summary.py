@@ -12,6 +12,7 @@ from tusrec.files import write_json
 from tusrec.layouts import Dataset
 from tusrec.metrics import Errors
 from tusrec.results import METRICS_FILE, read_result, result_path, write_metrics
+from tusrec.scans import ScanSource
 
 RUN_FILE = "run.json"
 
@@ -59,19 +60,27 @@ def _metrics_rows(
         if outcome := tried.get(source.key):
             rows.append((source.key, outcome.errors, outcome.seconds))
         elif (path := result_path(output, source.key)).exists():
-            rows.append((source.key, *_earlier(path, made_by)))
+            rows.append((source.key, *_earlier(path, source, made_by)))
     return rows
 
 
-def _earlier(path: Path, made_by: tuple[str, str, float]) -> tuple[Errors | None, float]:
+def _earlier(
+    path: Path, source: ScanSource, made_by: tuple[str, str, float]
+) -> tuple[Errors | None, float]:
     """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan.
 
-    Nor of one by another model, other weights or another probe scale.
+    Nor of one by another model, other weights, another probe scale, or whose calibration, truth
+    or landmarks were others.
     """
     try:
         result = read_result(path)
+        with source.open() as scan:
+            beside = scan.beside_sha256()
     except InputError as error:
         log.warning("%s; left out of %s", error, METRICS_FILE)
+        return None, float("nan")
+    if result.attributes.get("beside_sha256") not in (None, beside):
+        log.warning("%s: errors by other files than now; left out of %s", path, METRICS_FILE)
         return None, float("nan")
     if result.made_by != made_by:
         log.warning("%s: by %s; left out of %s", path, result.made_by[0], METRICS_FILE)

@@ -91,8 +91,17 @@ def _found(path: Path, options: InputOptions) -> Dataset:
     else:
         dataset = Dataset(f"single file {path.name}", [_single(path, options)])
     suited = {name for name, kind in SUITED.items() if _holds(dataset, kind)}
-    _require_suited(options, suited | {"spacing"}, path)
+    if any(_heeds_spacing(scan, options) for scan in dataset.scans):
+        suited.add("spacing")
+    _require_suited(options, suited, path)
     return dataset
+
+
+def _heeds_spacing(scan: ScanSource, options: InputOptions) -> bool:
+    """Whether a scan's pixel size may be what --spacing says; another option may say it better."""
+    if isinstance(scan, Hdf5Scan):
+        return options.calibration is None
+    return not isinstance(scan, SequenceScan) or options.image_to_probe is None
 
 
 def _holds(dataset: Dataset, kind: type[Hdf5Scan | SequenceScan]) -> bool:
@@ -210,8 +219,8 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
-            "or .h5, .mha or DICOM files; pass the dataset's folder as --input, or "
-            f"{PUT_INTO_HDF5}"
+            "or .h5, PLUS .mha or DICOM files; pass the dataset's folder as --input, or by itself, "
+            f"with --spacing, a .mha that holds no transforms, or {PUT_INTO_HDF5}"
         )
     scans: dict[str, ScanSource] = {}
     for file in files:

@@ -62,6 +62,14 @@ def test_truth_as_prediction_scores_one_with_no_error(dataset: Path, tmp_path: P
         assert all(report["rows"][row][name]["mean"] < 1e-3 for name in ERRORS)
 
 
+@pytest.mark.parametrize("option", ["--mirror", "--fit-probe"])
+def test_an_option_about_predictions_wants_some(
+    option: str, dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert evaluate.main(["--truth", str(dataset), option]) == 2
+    assert f"{option}: found no predictions" in caplog.text
+
+
 def test_identity_scores_nothing(dataset: Path) -> None:
     _, report = run(dataset)
     assert all(report["rows"]["identity"][name]["mean"] == 0.0 for name in SCORES)

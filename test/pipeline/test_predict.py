@@ -293,6 +293,23 @@ def test_metrics_are_those_of_one_model(dataset: Path, tmp_path: Path) -> None:
         assert np.isnan(file["GPE"][()]).tolist() == [True, True, False]
 
 
+def test_metrics_are_those_of_one_calibration(
+    dataset: Path, tmp_path: Path, make_calibration: Make
+) -> None:
+    run(dataset, tmp_path / "out")
+    other = make_calibration(tmp_path / "other.csv", rigid=np.eye(4))
+    run(dataset, tmp_path / "out", "--scan", "sub051*", "--calib", str(other))
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, True, False]
+
+
+def test_weights_for_a_model_that_has_none_are_refused(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(dataset, tmp_path / "out", "--weights", str(tmp_path), model="identity") == 2
+    assert f"{tmp_path}: found weights for model identity, which has none" in caplog.text
+
+
 def test_without_truth_there_are_no_metrics(tmp_path: Path, make_validation_dataset: Make) -> None:
     dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
     assert run(dataset, tmp_path / "out") == 0

@@ -438,6 +438,23 @@ def test_an_option_that_a_dataset_would_not_heed_is_refused(
         find_scans(dataset, option)
 
 
+def test_a_spacing_beside_an_option_that_says_it_better_is_refused(
+    tmp_path: Path,
+    make_sequence: Make,
+    make_lone_scan: Make,
+    make_calibration: Make,
+    refused: Refused,
+) -> None:
+    sequence, scan = make_sequence(tmp_path / "a.mha"), make_lone_scan(tmp_path / "b.h5")
+    both = InputOptions(image_to_probe=from_spacing(1, 1), spacing=(1.0, 1.0))
+    with refused(str(sequence), "--spacing", "leave it out", kind=InputError):
+        find_scans(sequence, both)
+    calibration = make_calibration(tmp_path / "calib_matrix.csv")
+    with refused(str(scan), "--spacing", "leave it out", kind=InputError):
+        find_scans(scan, InputOptions(calibration=calibration, spacing=(1.0, 1.0)))
+    assert len(find_scans(tmp_path, both).scans) == 2
+
+
 def test_a_calibration_that_a_sequence_would_not_heed_is_refused(
     tmp_path: Path, make_sequence: Make, make_lone_scan: Make, refused: Refused
 ) -> None:
