@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sim import imaging_kernels as kernels
 from sim.probe import Probe
+from tusrec import poses
 
 ELEVATIONAL_REACH = 2.8  # standard deviations at which the beam is cut off: -34 dB
 PUSH_DEPTH_MM = 30.0  # over which a push at the skin dies away; soft tissue of a limb
@@ -65,10 +66,19 @@ LINES = LineGrid(384, 0.1)
 
 
 class Beamformer:
-    """Echoes and pictures of one probe on one image grid; its tables never change."""
+    """Echoes and pictures of one probe on one image grid; its tables never change.
 
-    def __init__(self, probe: Probe, image: ImageGrid, grid: LineGrid) -> None:
+    steer_rad: by which all scan lines are turned about the middle of the face, towards +y from +x.
+    """
+
+    def __init__(
+        self, probe: Probe, image: ImageGrid, grid: LineGrid, steer_rad: float = 0.0
+    ) -> None:
         self.probe, self.image, self.grid = probe, image, grid
+        to_face = np.eye(4)
+        to_face[:2, 3] = image.contact_mm
+        turn = poses.exp(np.array([0.0, 0.0, steer_rad, 0.0, 0.0, 0.0]))
+        self._T_image_from_lines: Float64 = to_face @ turn @ np.linalg.inv(to_face)
         self.ranges_mm: Float64 = np.arange(0, probe.depth_mm, grid.range_step_mm)
         self.line_positions: Float64 = np.linspace(-1, 1, grid.lines) * probe.half_width
         self.line_step = 2 * probe.half_width / (grid.lines - 1)
@@ -88,7 +98,8 @@ class Beamformer:
         face is pushed deeper; the push dies away over PUSH_DEPTH_MM.
         """
         raw = np.zeros((self.shape[0], 2 * self.shape[1]), np.float32)
-        T = np.ascontiguousarray(T_image_from_limb[:3], np.float32)
+        T_lines_from_limb = np.linalg.inv(self._T_image_from_lines) @ T_image_from_limb
+        T = np.ascontiguousarray(T_lines_from_limb[:3], np.float32)
         half = np.float32(s.half_diagonal_mm)
         kernels.splat(
             s.points, s.starts, s.centres, half, T, self.geometry, self._beam, push_mm, raw
@@ -119,11 +130,14 @@ class Beamformer:
             x, y = x0 + radius * np.sin(lines), y0 - self.probe.radius_mm + radius * np.cos(lines)
         else:
             x, y = np.broadcast_arrays(x0 + lines, y0 + ranges_mm)
-        return np.stack([x, y, np.zeros_like(x), np.ones_like(x)], axis=-1)
+        points = np.stack([x, y, np.zeros_like(x), np.ones_like(x)], axis=-1)
+        return np.asarray(points @ self._T_image_from_lines.T)
 
     def grid_position(self, x_mm: Float64, y_mm: Float64) -> tuple[Float64, Float64]:
         """Fractional (range sample, line) of image mm; the inverse of `points_on_lines`."""
-        x, y = x_mm - self.image.contact_mm[0], y_mm - self.image.contact_mm[1]
+        points = np.stack([x_mm, y_mm, np.zeros_like(x_mm), np.ones_like(x_mm)], axis=-1)
+        x, y, *_ = np.moveaxis(points @ np.linalg.inv(self._T_image_from_lines).T, -1, 0)
+        x, y = x - self.image.contact_mm[0], y - self.image.contact_mm[1]
         if self.probe.radius_mm:
             y = y + self.probe.radius_mm
             x, y = np.arctan2(x, y), np.hypot(x, y) - self.probe.radius_mm

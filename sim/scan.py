@@ -159,14 +159,19 @@ class Scan:
         quality = self.recipe.imperfections.jpeg_quality
         return recompressed(frame, quality) if quality else frame
 
+    def look(self, index: int, steered: Beamformer) -> NDArray[np.uint8]:
+        """What lines that are turned see of frame `index`, without persistence; black beyond."""
+        return steered.scan_convert(self._grey_along(index, steered))
+
     def _make_grey(self, index: int) -> Float32:
         """Grey levels (ranges, lines) of one transmission, before persistence."""
+        return self._grey_along(index, self.beamformer)
+
+    def _grey_along(self, index: int, b: Beamformer) -> Float32:
         T_limb_from_image = self.T_limb_from_image[index]
         push = self._push(T_limb_from_image)
-        echoes = self.beamformer.echoes(self.scatterers, np.linalg.inv(T_limb_from_image), push)
-        loss = imaging_kernels.enlarge(
-            self._losses(T_limb_from_image), *self.beamformer.shape, *LOSS_STEPS
-        )
+        echoes = b.echoes(self.scatterers, np.linalg.inv(T_limb_from_image), push)
+        loss = imaging_kernels.enlarge(self._losses(T_limb_from_image, b), *b.shape, *LOSS_STEPS)
         noise_seed = int(self._rng(5, index).integers(2**62))
         return self.developer.grey(echoes, loss, float(self._gain_db[index]), noise_seed)
 
@@ -236,9 +241,11 @@ class Scan:
         tissue_kernels.skin_depths(self.anatomy, face, depth)
         return np.clip(depth, -self.recipe.imperfections.bulge_mm, 3.5)
 
-    def _losses(self, T_limb_from_image: Float64) -> Float32:
-        """Shadows and lost contact on a coarse grid of LOSS_STEPS, two-way dB."""
-        b = self.beamformer
+    def _losses(self, T_limb_from_image: Float64, b: Beamformer) -> Float32:
+        """Shadows and lost contact along lines on a coarse grid of LOSS_STEPS, two-way dB.
+
+        Lines may be turned, but the face touches the skin as it does.
+        """
         range_step, line_step = LOSS_STEPS
         lines, ranges = b.line_positions[::line_step], b.ranges_mm[::range_step]
         points = b.points_on_lines(lines[None], ranges[:, None]) @ T_limb_from_image.T
@@ -246,7 +253,8 @@ class Scan:
         tissue_kernels.losses(self.anatomy, points, loss)
         loss = np.cumsum(loss, axis=0) * np.float32(2 * range_step * b.grid.range_step_mm)
         skin = np.empty(len(lines), np.float32)
-        tissue_kernels.skin_depths(self.anatomy, points[0], skin)
+        face = self.beamformer.points_on_lines(lines, np.zeros(1)) @ T_limb_from_image.T
+        tissue_kernels.skin_depths(self.anatomy, face, skin)
         gap = -skin - self.recipe.imperfections.bulge_mm - self.recipe.console.gel_mm
         return np.asarray(loss + np.clip(20 * gap, 0, 60), np.float32)
 
@@ -309,7 +317,7 @@ class Scan:
         b = self.beamformer
         spacing = b.image.spacing
         sample, line = b.grid_position(np.array(x * spacing[0]), np.array(y * spacing[1]))
-        losses = self._losses(self.T_limb_from_image[frame])
+        losses = self._losses(self.T_limb_from_image[frame], b)
         row = min(int(sample) // LOSS_STEPS[0], len(losses) - 1)
         loss = losses[row, min(int(line) // LOSS_STEPS[1], losses.shape[1] - 1)]
         return bool(loss < SHADOW_DB)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.block_matching import resampled
+from tusrec import poses
 
 COARSE_SHARE, COARSEST = 0.6, 3.0  # of recordings, and by what factor along either side at most
 NOISY_SHARE, NOISIEST = 0.3, 10.0  # of recordings, and in grey levels at most
@@ -23,19 +24,24 @@ GRAIN = 2.0  # of clutter, pixels
 NEAR, NEARER = 0.25, 4.0  # clutter fades within this share of the picture's height, from so much
 
 Frames = NDArray[np.uint8]
+Poses = NDArray[np.float64]
 
 
-def grabbed(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Frames (N, H, W) as some grabber records them of some console."""
+def grabbed(frames: Frames, T: Poses, rng: np.random.Generator) -> tuple[Frames, Poses]:
+    """Frames (N, H, W) as some grabber records them of some console, and poses (N, 4, 4) of them.
+
+    T: poses of the frames that the console shows, in any one system.
+    """
     if rng.random() < HAZY_SHARE:
         frames = hazy(frames, rng.uniform(0.0, HAZIEST), rng)
     if rng.random() < FILTERED_SHARE:
         frames = filtered(frames, int(rng.choice(WINDOWS)))
     if rng.random() < BLENDED_SHARE:
-        frames = blended(frames, rng)
+        shares = rng.dirichlet(np.ones(3), len(frames))
+        frames, T = blended(frames, shares), blended_poses(T, shares)
     coarseness = rng.uniform(1.0, COARSEST) if rng.random() < COARSE_SHARE else 1.0
     noise = rng.uniform(0.0, NOISIEST) if rng.random() < NOISY_SHARE else 0.0
-    return recorded(frames, coarseness, noise, rng)
+    return recorded(frames, coarseness, noise, rng), T
 
 
 def hazy(frames: Frames, level: float, rng: np.random.Generator) -> Frames:
@@ -68,12 +74,19 @@ def filtered(frames: Frames, window: int) -> Frames:
     return np.where(frames > 0, _in_levels(mean + kept * (values - mean)), frames)
 
 
-def blended(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Frames (N, H, W), each mixed with the one before and after it, in shares drawn for each."""
-    shares = rng.dirichlet(np.ones(3), len(frames)).astype(np.float32)[:, :, None, None]
+def blended(frames: Frames, shares: NDArray[np.float64]) -> Frames:
+    """Frames (N, H, W), each mixed of the one before, itself and the one after in shares (N, 3)."""
+    weights = shares.astype(np.float32)[:, :, None, None]
     around = np.pad(frames, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    parts = (shares[:, n] * around[n : n + len(frames)] for n in range(3))
+    parts = (weights[:, n] * around[n : n + len(frames)] for n in range(3))
     return _in_levels(sum(parts, np.zeros((), np.float32)))
+
+
+def blended_poses(T: Poses, shares: NDArray[np.float64]) -> Poses:
+    """Poses (N, 4, 4) of such mixtures: means, by their shares, of those they are mixed of."""
+    before, after = np.concatenate([T[:1], T[:-1]]), np.concatenate([T[1:], T[-1:]])
+    back, ahead = (poses.log(poses.inverse(T) @ other) for other in (before, after))
+    return np.asarray(T @ poses.exp(shares[:, :1] * back + shares[:, 2:] * ahead))
 
 
 def recorded(frames: Frames, coarseness: float, noise: float, rng: np.random.Generator) -> Frames:

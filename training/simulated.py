@@ -39,9 +39,14 @@ PACES = (1.0, 3.0)  # mean step of a clip
 # law shows only where both are seen.
 CHANGING_SHARE, CHANGE, CHANGE_FRAMES = 0.7, 0.6, 6.0  # its log's deviation, smooth over frames
 WARM_UP = 8  # frames before the first, which persistence mixes into it
-PERSISTENCE = (0.1, 0.7)  # of the screen, in the share of clips that have any
-PERSISTENT_SHARE = 0.3  # scanners are sold with it switched on,
-MEANS, MEAN_SHARE = (3, 3, 5), 0.35  # or they show means of so many frames, mostly 3
+# What screens show, and in which share of the clips: frames as they are, or lingering, for scanners
+# are sold with persistence switched on; means of several frames; means of looks from several sides,
+# of which each frame takes one, so that frames differ by the side too and not by motion alone.
+SCREENS = {"plain": 0.25, "lingering": 0.25, "means": 0.25, "compounded": 0.25}
+PERSISTENCE = (0.1, 0.7)  # of a screen that lingers
+MEANS = (3, 3, 5)  # frames, mostly 3
+SIDES, WIDEST_DEG = (3, 3, 5, 7), (8.0, 20.0)  # looks, and how far the last ones are turned
+LONGEST_MEAN = max(*MEANS, *SIDES)
 UNEVEN_SHARE = 0.3  # of the clips that a grabber takes at another pace than the scanner's
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
@@ -50,20 +55,24 @@ LINEAR_SHARE = 0.4
 PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
+Array = NDArray[np.float64]
 log = logging.getLogger("training.simulated")
 
 
-def simulated_clip(seed: tuple[int, int], length: int = LENGTH) -> Clip:
-    """Clip number seed[1] of the set seed[0]; the same for the same seed."""
+def simulated_clip(seed: tuple[int, int], length: int = LENGTH, screen: str | None = None) -> Clip:
+    """Clip number seed[1] of the set seed[0]; the same for the same seed.
+
+    screen: one of SCREENS, in place of one that is drawn.
+    """
     rng = np.random.default_rng([*seed, 9])
     recipe, image = _draw(seed, rng, length)
     scan = Scan(recipe)
     scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
-    shown = _frame_numbers(len(scan) - max(MEANS) // 2, length, rng)
-    frames = grabbed(_on_screen(scan, shown, rng)[-length:], rng)
-    T_limb_from_frame = scan.T_limb_from_image[shown[-length:]]
-    T_first_from_frame = poses.inverse(T_limb_from_frame[:1]) @ T_limb_from_frame
-    return Clip(frames, T_first_from_frame, image.spacing, seed)
+    shown = _frame_numbers(len(scan) - LONGEST_MEAN // 2, length, rng)
+    drawn = str(rng.choice(list(SCREENS), p=list(SCREENS.values())))
+    made = _on_screen(scan, shown, screen or drawn, rng)[-length:]
+    frames, T = grabbed(made, scan.T_limb_from_image[shown[-length:]], rng)
+    return Clip(frames, poses.inverse(T[:1]) @ T, image.spacing, seed)
 
 
 def usual_clip(
@@ -82,7 +91,7 @@ def usual_clip(
     T = scan.T_limb_from_image
     frames = np.stack(list(scan.frames()))
     if by_grabber:
-        frames = grabbed(frames, rng)
+        frames, T = grabbed(frames, T, rng)
     share = recipe.console.persistence
     screen = Screen(undoing=averaged(share)) if share else Screen()
     return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, screen)
@@ -99,7 +108,7 @@ def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple
         probe = draw_probe(kind, rng)
         recipe = replace(recipe, probe=probe, console=draw_console(rng, probe.frequency_mhz))
         image = fitting_picture(probe)
-    needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP + max(MEANS) // 2
+    needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP + LONGEST_MEAN // 2
     start = int(rng.integers(whole - needed + 1))
     flaws = replace(recipe.imperfections, duplicates=0.0)
     changed = replace(recipe, imperfections=flaws, excerpt=(start, needed), strata=5)
@@ -159,16 +168,19 @@ def _frame_numbers(count: int, length: int, rng: np.random.Generator) -> NDArray
 
 
 def _on_screen(
-    scan: Scan, numbers: NDArray[np.int64], rng: np.random.Generator
+    scan: Scan, numbers: NDArray[np.int64], screen: str, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Frames (N, H, W) as a screen shows them: as they are, lingering, or means of several.
+    """Frames (N, H, W) as one of SCREENS shows them.
 
     numbers: (WARM_UP + length,) of `_frame_numbers`; the last `length` frames at least are made.
     """
-    kind = rng.random()
-    if kind < MEAN_SHARE:
+    if screen == "means":
         return _means(scan, numbers[WARM_UP:], int(rng.choice(MEANS)))
-    share = rng.uniform(*PERSISTENCE) if kind < MEAN_SHARE + PERSISTENT_SHARE else 0.0
+    if screen == "compounded":
+        count, widest = int(rng.choice(SIDES)), np.radians(rng.uniform(*WIDEST_DEG))
+        sides = rng.permutation(np.linspace(-widest, widest, count))
+        return _compounded(scan, numbers[WARM_UP:], sides)
+    share = rng.uniform(*PERSISTENCE) if screen == "lingering" else 0.0
     return _with_persistence([scan.frame(i) for i in numbers], share)
 
 
@@ -178,6 +190,24 @@ def _means(scan: Scan, numbers: NDArray[np.int64], count: int) -> NDArray[np.uin
     made = {int(number): scan.frame(int(number)) for number in np.unique(near)}
     means = [np.mean([made[int(number)] for number in row], axis=0) for row in near]
     return np.rint(means).astype(np.uint8)
+
+
+def _compounded(scan: Scan, numbers: NDArray[np.int64], sides: Array) -> NDArray[np.uint8]:
+    """Means (N, H, W) of the looks about each, of which each takes the next of `sides`, rad.
+
+    Trahey, Smith and von Ramm, IEEE UFFC 33, 1986. Where lines of a side do not reach, the others
+    are shown alone.
+    """
+    own, count = scan.beamformer, len(sides)
+    lines = [Beamformer(own.probe, own.image, own.grid, side) for side in sides]
+    near = np.maximum(numbers[:, None] + np.arange(count) - count // 2, 0)
+    looks = {int(n): scan.look(int(n), lines[n % count]) for n in np.unique(near)}
+    shown = np.zeros((len(near), *own.field_of_view.shape), np.uint8)
+    for frame, row in zip(shown, near, strict=True):
+        total = np.sum([looks[int(n)] for n in row], axis=0, dtype=np.float32)
+        seen = np.sum([lines[n % count].field_of_view for n in row], axis=0)
+        np.copyto(frame, np.rint(total / np.maximum(seen, 1)), "unsafe", where=own.field_of_view)
+    return shown
 
 
 def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDArray[np.uint8]:
@@ -197,6 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parse_args(arguments)
     if options.grabbed and not options.usual:
         command.error("--grabbed goes with --usual: clips of all kinds are as grabbers record them")
+    if options.screen and options.usual:
+        command.error("--screen does not go with --usual: those show their scans' own")
     try:
         write_clips(options)
     except TusrecError as error:
@@ -215,7 +247,7 @@ def write_clips(options: argparse.Namespace) -> None:
     if options.length > longest:
         raise InputError(f"--length: found {options.length}, expected {longest} frames at most")
     usual = partial(usual_clip, kind=options.usual, by_grabber=options.grabbed)
-    make = usual if options.usual else simulated_clip
+    make = usual if options.usual else partial(simulated_clip, screen=options.screen)
     for number in range(options.first, options.first + options.count, options.step):
         path = options.folder / f"{options.seed}_{number:06d}.safetensors"
         if not path.exists():
@@ -227,7 +259,7 @@ def longest_clip(kind: str | None) -> int:
     if kind:
         return min(WHOLE_FRAMES[protocol] for protocol in USUAL[kind])
     shortest = min(WHOLE_FRAMES.values())
-    return (shortest - 1 - WARM_UP - max(MEANS) // 2) // LONGEST_STEP + 1
+    return (shortest - 1 - WARM_UP - LONGEST_MEAN // 2) // LONGEST_STEP + 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -241,6 +273,7 @@ def parser() -> argparse.ArgumentParser:
     add("--step", type=whole_number(1), default=1, help="number of processes that share them")
     add("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
     add("--grabbed", action="store_true", help="these, as grabbers record them")
+    add("--screen", choices=tuple(SCREENS), help="of clips of all kinds (default: all, by share)")
     add("--length", type=whole_number(2), default=LENGTH, help="frames of a clip")
     return command
 

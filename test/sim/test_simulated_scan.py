@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sim import imperfections, motion, tissue
-from sim.imaging import Scatterers
+from sim.imaging import Beamformer, Scatterers
 from sim.scan import CHALLENGE_RIGID, LOSS_STEPS, Recipe, Scan, draw_recipe
 from sim.stream import excerpt, require_training_seed
 from sim.tissue_kernels import BONE
@@ -143,13 +144,44 @@ def test_pressing_pushes_tissue_at_the_face_deeper_and_deep_tissue_less() -> Non
     assert rows[3] - rows[2] == pytest.approx(2 * np.exp(-60 / 30), abs=0.2)
 
 
+def turned(scan: Scan, degrees: float) -> Beamformer:
+    b = scan.beamformer
+    return Beamformer(b.probe, b.image, b.grid, np.radians(degrees))
+
+
+def test_lines_that_are_not_turned_see_the_frame_itself() -> None:
+    recipe = small()
+    scan = Scan(replace(recipe, console=replace(recipe.console, persistence=0.0)))
+    np.testing.assert_array_equal(scan.look(2, turned(scan, 0.0)), scan.frame(2))
+
+
+@pytest.mark.parametrize("probe", ["convex", "linear"])
+def test_a_place_on_turned_lines_is_found_where_it_is(probe: str) -> None:
+    b = turned(Scan(draw_recipe(SEED, "rotation", 5, probe=probe)), 12.0)
+    line, sample = np.array([20, 200, 370]), np.array([0, 100, 350])
+    x, y, *_ = b.points_on_lines(b.line_positions[line], b.ranges_mm[sample]).T
+    np.testing.assert_allclose(b.grid_position(x, y), [sample, line], atol=1e-6)
+
+
+def test_turned_lines_see_the_same_structures_in_other_speckle() -> None:
+    recipe = small(strata=4)
+    scan = Scan(replace(recipe, console=replace(recipe.console, persistence=0.0)))
+    sides = [turned(scan, degrees) for degrees in (0.0, 15.0)]
+    looks = [scan.look(2, side).astype(float) for side in sides]
+    both = ndimage.binary_erosion(sides[0].field_of_view & sides[1].field_of_view, iterations=30)
+    smooth = [ndimage.gaussian_filter(look, 12) for look in looks]
+    fine = [look - ndimage.gaussian_filter(look, 3) for look in looks]
+    assert np.corrcoef(smooth[0][both], smooth[1][both])[0, 1] > 0.8
+    assert np.corrcoef(fine[0][both], fine[1][both])[0, 1] < 0.4
+
+
 def test_bone_casts_a_shadow() -> None:
     scan = Scan(small(protocol="Per_L_DtP"))
     tube = int(np.flatnonzero(scan.anatomy.kinds == BONE)[0])
     T = np.linalg.inv(scan.T_limb_from_image[0])
     places = T @ np.array([0.0, *scan.anatomy.tubes[tube, tissue.X_END_MM, :2], 1.0])
     sample, line = scan.beamformer.grid_position(places[:1], places[1:2])
-    losses = scan._losses(scan.T_limb_from_image[0])
+    losses = scan._losses(scan.T_limb_from_image[0], scan.beamformer)
     column = losses[:, int(line[0]) // LOSS_STEPS[1]]
     face = int(sample[0]) // LOSS_STEPS[0]
     above = column[face - 25]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.grabber import blended, filtered, grabbed, hazy, recorded
+from training.grabber import blended, blended_poses, filtered, grabbed, hazy, recorded
 
 
 def rng() -> np.random.Generator:
@@ -15,6 +15,17 @@ def speckle(shape: tuple[int, int] = (60, 80), frames: int = 2) -> NDArray[np.ui
     pictures = rng().integers(40, 200, (frames, *shape)).astype(np.uint8)
     pictures[:, :, :10] = 0
     return pictures
+
+
+def shares(frames: int) -> NDArray[np.float64]:
+    return rng().dirichlet(np.ones(3), frames)
+
+
+def sliding(frames: int) -> NDArray[np.float64]:
+    """Poses of a probe that goes 2 mm a frame across the picture."""
+    T = np.tile(np.eye(4), (frames, 1, 1))
+    T[:, 2, 3] = 2.0 * np.arange(frames)
+    return T
 
 
 def alike(frame: NDArray[np.uint8], shift: int) -> float:
@@ -46,9 +57,11 @@ def test_noise_is_new_in_every_frame_and_leaves_black_black() -> None:
 
 
 def test_grabbers_differ_and_some_change_nothing() -> None:
-    shown = [grabbed(speckle(), np.random.default_rng(seed)) for seed in range(30)]
-    unchanged = sum(np.array_equal(frames, speckle()) for frames in shown)
+    T = sliding(2)
+    shown = [grabbed(speckle(), T, np.random.default_rng(seed)) for seed in range(30)]
+    unchanged = sum(np.array_equal(frames, speckle()) for frames, _ in shown)
     assert 3 <= unchanged <= 15
+    assert 1 <= sum(not np.array_equal(moved, T) for _, moved in shown) <= 15  # of mixtures
 
 
 def test_clutter_is_the_same_in_every_frame_and_leaves_black_black() -> None:
@@ -78,14 +91,24 @@ def test_a_filter_smooths_speckle_and_keeps_what_stands_out() -> None:
 
 def test_blended_frames_lie_between_those_about_them() -> None:
     steady = np.broadcast_to(np.arange(0, 250, 25, dtype=np.uint8)[:, None, None], (10, 6, 8))
-    shown = blended(steady, rng()).astype(float)
+    shown = blended(steady, shares(10)).astype(float)
     mixed = (shown - steady)[1:-1, 0, 0]
     assert len(set(mixed)) > 4  # each frame has shares of its own
     assert (np.abs(shown - steady) <= 25).all()
     assert np.abs(shown - steady).mean() > 3
 
 
+def test_mixtures_lie_where_their_parts_do_on_the_mean() -> None:
+    T, mixed = sliding(5), shares(5)
+    moved = blended_poses(T, mixed)
+    places = 2.0 * np.pad(np.arange(5.0), 1, mode="edge")
+    expected = [mixed[i] @ places[i : i + 3] for i in range(5)]
+    np.testing.assert_allclose(moved[:, 2, 3], expected, atol=1e-12)
+    before = np.tile([1.0, 0.0, 0.0], (5, 1))
+    np.testing.assert_allclose(blended_poses(T, before)[1:], T[:-1], atol=1e-12)
+
+
 def test_a_black_scan_stays_black() -> None:
     black = np.zeros((3, 40, 40), np.uint8)
-    for shown in (hazy(black, 9.0, rng()), filtered(black, 5), blended(black, rng())):
+    for shown in (hazy(black, 9.0, rng()), filtered(black, 5), blended(black, shares(3))):
         assert not shown.any()

@@ -1,17 +1,21 @@
 """Simulated clips: repeatable, of any probe, with poses that are those of their frames."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from synthetic import moving_clip
 
+from sim.imaging import Beamformer
 from sim.motion import WHOLE_FRAMES
 from sim.probe import PROBES
+from sim.scan import Scan, draw_recipe
 from training import grabber, simulated
 from training.simulated import (
+    LONGEST_MEAN,
     LONGEST_STEP,
-    MEANS,
     USUAL,
     WARM_UP,
     draw_probe,
@@ -55,6 +59,38 @@ def test_clips_of_all_kinds_need_no_grabber_of_their_own(tmp_path: Path) -> None
         simulated.main([str(tmp_path), "--grabbed"])
 
 
+def test_clips_of_scans_as_they_are_have_no_other_screen(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        simulated.main([str(tmp_path), "--screen", "compounded", "--usual", "sweeps"])
+
+
+def test_looks_from_several_sides_leave_less_speckle_and_the_same_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulated, "grabbed", lambda frames, T, rng: (frames, T))
+    plain, compounded = (simulated_clip((5, 0), 4, screen) for screen in ("plain", "compounded"))
+    np.testing.assert_array_equal(plain.T_first_from_frame, compounded.T_first_from_frame)
+    frames = [clip.frames.astype(float) for clip in (plain, compounded)]
+    shown = (np.minimum(*frames) > 0) & (np.maximum(*frames) < 255)
+    grain = [np.median(np.abs(f - ndimage.gaussian_filter(f, (0, 6, 6)))[shown]) for f in frames]
+    assert 0.3 < grain[1] / grain[0] < 0.85
+
+
+def test_each_frame_of_several_sides_takes_the_next_and_is_shown_with_the_others() -> None:
+    """Where one does not reach, the others are shown alone."""
+    scan = Scan(replace(draw_recipe((5, 0), "rotation", 9), strata=4))
+    sides = np.radians([0.0, 15.0, -15.0])
+    own = scan.beamformer
+    lines = [Beamformer(own.probe, own.image, own.grid, side) for side in sides]
+    shown = simulated._compounded(scan, np.array([4, 7]), sides).astype(float)
+    looks = np.array([scan.look(n, lines[n % 3]) for n in (3, 4, 5)], float)
+    seen = np.array([lines[n % 3].field_of_view for n in (3, 4, 5)])
+    expected = np.where(seen, looks, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    assert np.abs(shown[0] - expected)[own.field_of_view].max() <= 0.5
+    assert (seen.sum(axis=0)[own.field_of_view] < 3).any()
+    assert not shown[:, ~own.field_of_view].any()
+
+
 @pytest.mark.parametrize("kind", list(PROBES))
 def test_every_probe_lies_in_the_ranges_of_the_market_and_fits_its_picture(kind: str) -> None:
     for seed in range(50):
@@ -92,7 +128,7 @@ def test_a_screen_of_means_shows_each_frame_with_those_about_it() -> None:
     np.testing.assert_array_equal(shown[:, 0, 0], [3, 40, 60])
 
 
-EXCERPT = LONGEST_STEP * 15 + 1 + max(MEANS) // 2  # as for a clip of 16 frames
+EXCERPT = LONGEST_STEP * 15 + 1 + LONGEST_MEAN // 2  # as for a clip of 16 frames
 
 
 def _paces() -> np.ndarray:
@@ -131,7 +167,7 @@ def test_clips_are_made_from_a_number_on_and_shared_among_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        simulated, "simulated_clip", lambda seed, length: moving_clip(length=length)
+        simulated, "simulated_clip", lambda seed, length, screen: moving_clip(length=length)
     )
     for first in ("10", "11"):
         order = ["--seed", "7", "--first", first, "--count", "4", "--step", "2", "--length", "3"]
@@ -160,7 +196,7 @@ def test_a_folder_that_takes_no_clips_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(
-        simulated, "simulated_clip", lambda seed, length: moving_clip(length=length)
+        simulated, "simulated_clip", lambda seed, length, screen: moving_clip(length=length)
     )
     (tmp_path / "file").write_text("")
     assert simulated.main([str(tmp_path / "file"), "--count", "1"]) == 2
@@ -168,7 +204,7 @@ def test_a_folder_that_takes_no_clips_is_named(
 
 
 def test_the_longest_clip_of_all_kinds_fits_into_any_scan_at_the_slowest_pace() -> None:
-    frames = LONGEST_STEP * (longest_clip(None) - 1) + 1 + WARM_UP + max(MEANS) // 2
+    frames = LONGEST_STEP * (longest_clip(None) - 1) + 1 + WARM_UP + LONGEST_MEAN // 2
     assert frames <= min(WHOLE_FRAMES.values()) < frames + LONGEST_STEP
 
 
