@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.evaluation import Entry, evaluate_scan, fit_probe_scale
+from pipeline.evaluation import REFERENCES, Entry, evaluate_scan, fit_probe_scale
 from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.tables import json_report, text_report
 from tusrec.errors import InputError, TusrecError
@@ -72,10 +72,11 @@ def probe_lines(sources: Sequence[ScanSource], predictions: dict[str, Path]) -> 
 
 
 def rows_by_folder(folders: list[Path]) -> dict[str, Path]:
-    """A row's name for each folder: its last part, or all of it where two end alike."""
+    """A row's name for each folder: its last part, or all of it where two rows would be alike."""
     names = [folder.resolve().name for folder in folders]
+    taken = [*names, *REFERENCES]
     return {
-        str(folder) if names.count(name) > 1 else name: folder
+        str(folder.absolute()) if taken.count(name) > 1 else name: folder
         for name, folder in zip(names, folders, strict=True)
     }
 
@@ -96,10 +97,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--poses",
-        default="tforms",
         metavar="NAME",
-        help="dataset of true poses; simulated scans also have tforms_exact and tforms_tracked "
-        "(default: %(default)s)",
+        help="dataset of true poses in HDF5 files; simulated scans also have tforms_exact and "
+        "tforms_tracked (default: tforms)",
     )
     command.add_argument(
         "--mirror",

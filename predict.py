@@ -18,6 +18,7 @@ from pipeline.inputs import (
     input_options,
     require_apart,
     require_kept,
+    require_named_otherwise,
 )
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
@@ -26,7 +27,7 @@ from tusrec.errors import InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
-from tusrec.results import DDF_KINDS, result_path
+from tusrec.results import DDF_KINDS, METRICS_FILE, result_path
 from tusrec.scans import ScanSource
 from view.exports import EXPORTS, require_exportable
 from view.present import present
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace, rank: Rank) -> int:
     sources = chosen(dataset.scans, options.scan)
     results = [result_path(options.output, source.key) for source in sources]
     require_apart(dataset, options.input, options.output)
+    require_named_otherwise(results, options.output / METRICS_FILE)
     require_kept(dataset.scans, [*results, *exported(options, sources)])
     require_exportable(options.export)
     require_writable(options.output)

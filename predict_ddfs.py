@@ -32,7 +32,7 @@ def predict_ddfs(
     frame) and local (to the previous frame) displacements of pixels and of landmarks. The model
     is loaded in the first call and kept. Raises InputError for anything else.
     """
-    if frames.ndim != 3 or frames.dtype != np.uint8 or len(frames) < 2:
+    if frames.ndim != 3 or frames.dtype != np.uint8 or len(frames) < 2 or not frames.size:
         raise InputError(
             f"predict_ddfs: frames are {frames.shape} {frames.dtype}, expected (N >= 2, H, W) uint8"
         )

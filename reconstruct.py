@@ -107,6 +107,16 @@ def pixel_places(scan: Scan, options: argparse.Namespace) -> NDArray[np.float64]
 
 def used_pixels(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
     """Mask (H, W) of the pixels that go into the volume."""
+    try:
+        pixels = _within(scan, options)
+    except InputError as error:  # of options, which know no scan
+        raise InputError(f"{scan.key}: {error}") from error
+    if not pixels.any():
+        raise InputError(f"{scan.key}: --clip, --fan and --lit leave no pixel; check their numbers")
+    return pixels
+
+
+def _within(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
     pixels = np.ones(scan.image_size, np.bool_)
     if options.clip:
         pixels &= rectangle(scan.image_size, Clip(*options.clip))
@@ -117,8 +127,6 @@ def used_pixels(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
         pixels &= fan(scan.image_size, sector, spacing_y / spacing_x)
     if options.lit:
         pixels &= ever_lit(scan.frames)
-    if not pixels.any():
-        raise InputError(f"{scan.key}: --clip, --fan and --lit leave no pixel; check their numbers")
     return pixels
 
 
@@ -203,7 +211,7 @@ def add_pixel_options(command: argparse.ArgumentParser) -> None:
         "pixels along x",
     )
     command.add_argument(
-        "--lit", action="store_true", help="only the region that is bright in any frame"
+        "--lit", action="store_true", help="only the region that is bright in any of 64 frames"
     )
 
 

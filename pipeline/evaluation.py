@@ -20,6 +20,7 @@ from tusrec.protocols import protocol_of
 from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 
+REFERENCES = ("identity", "constant motion", "truth")  # rows without a prediction
 SCORES = ("final", "global", "local", "pixel", "landmark")
 
 
@@ -62,14 +63,10 @@ def evaluate_scan(
             raise InputError(f"{source.key}: no tracked poses, so no truth to evaluate against")
         geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
         truth = Truth(true, geometry)
-        references = {
-            "identity": identity(scan.frames.shape[0]),
-            "constant motion": constant_motion(true),
-            "truth": true,
-        }
+        references = identity(scan.frames.shape[0]), constant_motion(true), true
         entries = [
             Entry(row, scan.key, scan.truth, compare(motion, truth))
-            for row, motion in references.items()
+            for row, motion in zip(REFERENCES, references, strict=True)
         ]
         for row, folder in predictions.items():
             rows = [row, f"{row}, better mirror"] if mirror else [row]

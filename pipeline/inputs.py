@@ -78,6 +78,15 @@ def require_apart(dataset: Dataset, folder: Path, output: Path) -> None:
         )
 
 
+def require_named_otherwise(results: Iterable[Path], reserved: Path) -> None:
+    """Raise InputError if a scan's result would be the file that a whole run writes."""
+    if reserved in results:
+        raise InputError(
+            f"{reserved}: found a scan whose result would be this file, expected other names, for "
+            "errors of all scans are written there; rename the scan"
+        )
+
+
 def require_kept(sources: Sequence[ScanSource], written: Iterable[Path]) -> None:
     """Raise InputError if a file that is going to be written is one that a scan is read from."""
     read = {path.resolve() for source in sources for path in source.paths}

@@ -70,14 +70,35 @@ def from_image_to_probe(image_to_probe: NDArray[np.float64], source: str) -> Cal
     if a number is not finite.
     """
     spacing, T_tool_from_image = split_pixel_matrices(image_to_probe[None], source)
-    scale = np.diag([*spacing, 1.0, 1.0])
-    shear = np.eye(4)
-    in_image = poses.inverse(T_tool_from_image[0])[:3, :3] @ image_to_probe[:3, :2]
+    shear = _shear(image_to_probe, spacing, T_tool_from_image[0])
+    return Calibration(np.diag([*spacing, 1.0, 1.0]), T_tool_from_image[0], shear)
+
+
+def from_image_to_world(
+    T_world_from_pixel: NDArray[np.float64], source: str
+) -> tuple[Calibration, NDArray[np.float64]]:
+    """Calibration from PLUS's ImageToReference (N, 4, 4) of frames, the image being its own tool.
+
+    Gives T_world_from_image (N, 4, 4) too. Raises InputError as `split_pixel_matrices` does.
+    """
+    spacing, T_world_from_image = split_pixel_matrices(T_world_from_pixel, source)
+    shear = _shear(T_world_from_pixel[0], spacing, T_world_from_image[0])
+    return Calibration(np.diag([*spacing, 1.0, 1.0]), np.eye(4), shear), T_world_from_image
+
+
+def _shear(
+    T_tool_from_pixel: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    T_tool_from_image: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """`Calibration.shear` (4, 4) of PLUS's ImageToX (4, 4)."""
+    scale, shear = np.diag([*spacing, 1.0, 1.0]), np.eye(4)
+    in_image = poses.inverse(T_tool_from_image)[:3, :3] @ T_tool_from_pixel[:3, :2]
     shear[:3, :2] = in_image / spacing
     # The first pixel, at (1, 1), stays where PLUS has it.
     first = scale @ [1.0, 1.0, 0.0, 1.0]
     shear[:3, 3] = (first - shear @ first)[:3]
-    return Calibration(scale, T_tool_from_image[0], shear)
+    return shear
 
 
 def split_pixel_matrices(

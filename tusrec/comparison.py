@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec import metrics, poses
-from tusrec.metrics import Errors, Geometry, Motion, Scores
+from tusrec.metrics import STILL, Errors, Geometry, Motion, Scores
 
 # A local motion about the image centre, as people in the field name its parts: translation along
 # x, y, z and rotation about z, x, y of the image.
 FREEDOMS = ("lateral", "axial", "elevational", "rock", "tilt", "turn")
-STILL = 1e-9  # mm or rad; less is rounding, not motion
 _COORDINATES = [3, 4, 5, 2, 0, 1]  # their places in poses.log
 
 
@@ -21,7 +20,7 @@ class Comparison:
     """One scan under one prediction.
 
     slopes, correlations: by FREEDOMS, of predicted against true local motion; NaN where the truth
-        does not move.
+        does not vary.
     final_drift_mm: distance between predicted and true centre of the last frame.
     drift_percent: that, of the true length of the centre's path.
     """
@@ -70,7 +69,7 @@ def compare(predicted: Motion, truth: Truth) -> Comparison:
         slopes=dict(zip(FREEDOMS, map(slope, x.T, y.T), strict=True)),
         correlations=dict(zip(FREEDOMS, map(correlation, x.T, y.T), strict=True)),
         final_drift_mm=float(drift),
-        drift_percent=float(100 * drift / path) if path > 0 else float("nan"),
+        drift_percent=float(100 * drift / path) if path > STILL else float("nan"),
     )
 
 

@@ -51,11 +51,11 @@ def _spacing(path: Path) -> tuple[float, float]:
     """Pixel size (x, y) in mm: the first region in centimetres, else PixelSpacing (row, column)."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
+    except Exception as error:  # of many kinds, by what is damaged
         raise InputError(f"{path}: not a readable DICOM file ({error}); export it again") from error
     try:
         spacing = _header_spacing(header)
-    except (AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # likewise: fields are read when they are asked for
         raise InputError(
             f"{path}: its pixel spacing is incomplete ({error}); pass --spacing X Y (mm)"
         ) from error

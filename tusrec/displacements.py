@@ -83,7 +83,15 @@ def landmark_displacements(
 
 
 def check_landmarks(landmarks: NDArray[np.integer], shape: tuple[int, ...], source: str) -> None:
-    """Raise InputError naming `source` and the first landmark that is outside a scan of `shape`."""
+    """Raise InputError naming `source` and the first landmark that is outside a scan of `shape`.
+
+    Also if they are no rows of three whole numbers.
+    """
+    if landmarks.ndim != 2 or landmarks.shape[1] != 3 or (landmarks % 1 != 0).any():
+        raise InputError(
+            f"{source}: found {landmarks.shape} {landmarks.dtype}, expected (landmarks, 3) whole "
+            "numbers: frame, x, y"
+        )
     frames, height, width = shape
     upper = np.array([frames - 1, width, height])
     outside = ((landmarks < [0, 1, 1]) | (landmarks > upper)).any(axis=1)

@@ -44,14 +44,16 @@ def names(file: h5py.File) -> list[str]:
 
 
 @contextmanager
-def create_hdf5(path: Path) -> Iterator[h5py.File]:
+def create_hdf5(path: Path, oldest: str = "earliest") -> Iterator[h5py.File]:
     """Create or replace a file. Raises OSError, at the end of the block, if it cannot be written.
 
     HDF5 must not see a failed write: it crashes the process when it closes a file whose tables
     it could not flush.
+
+    oldest: version of HDF5 that shall read it; from v108 on attributes may exceed 64 KB.
     """
     with _PatientFile(path, "w+") as stream:
-        with h5py.File(stream, "w") as file:
+        with h5py.File(stream, "w", libver=(oldest, "latest")) as file:
             yield file
         if stream.failure is not None:
             raise stream.failure

@@ -36,7 +36,8 @@ class InputOptions:
 
     calibration: a calib_matrix.csv to use instead of the dataset's own.
     image_to_probe: PLUS's ImageToProbe as a calibration, for sequence metafiles.
-    poses: the dataset of poses in HDF5 files; simulated scans also have `tforms_tracked`.
+    poses: the dataset of poses in HDF5 files in place of `tforms`; simulated scans also have
+        `tforms_tracked`.
     spacing: (x, y) pixel size in mm of single files; of DICOM in place of the file's own, of a
         sequence where it has none. A lone .h5 then has no truth.
     """
@@ -44,17 +45,19 @@ class InputOptions:
     calibration: Path | None = None
     image_to_probe: Calibration | None = None
     spacing: tuple[float, float] | None = None
-    poses: str = "tforms"
+    poses: str | None = None
 
 
 OPTION_NAMES = {  # of those that some scans do not heed
     "calibration": "--calib",
     "image_to_probe": "--image-to-probe",
     "spacing": "--spacing",
+    "poses": "--poses",
 }
 SUITED: dict[str, type[Hdf5Scan | SequenceScan]] = {
     "calibration": Hdf5Scan,
     "image_to_probe": SequenceScan,
+    "poses": Hdf5Scan,
 }
 
 
@@ -84,7 +87,7 @@ def _found(path: Path, options: InputOptions) -> Dataset:
         raise InputError(f"{path}: no such file or folder; mount the data there or pass --input")
     root = _dataset_root(path) if path.is_dir() else None
     if root is not None:
-        _require_suited(options, {"calibration"}, path)
+        _require_suited(options, {"calibration", "poses"}, path)
         return _challenge_dataset(root, options)
     if path.is_dir():
         dataset = _loose_files(path, options)
@@ -120,7 +123,9 @@ def _require_suited(options: InputOptions, suited: set[str], path: Path) -> None
 
 
 def _with_poses(scan: ScanSource, options: InputOptions) -> ScanSource:
-    return replace(scan, poses_name=options.poses) if isinstance(scan, Hdf5Scan) else scan
+    if options.poses is None or not isinstance(scan, Hdf5Scan):
+        return scan
+    return replace(scan, poses_name=options.poses)
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -280,7 +285,7 @@ def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
     if roots:
         return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
     with open_hdf5(file) as content:
-        poses = file if "tforms" in names(content) else None
+        poses = file if (options.poses or "tforms") in names(content) else None
     return Hdf5Scan(file.stem, file, calibration, poses)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tusrec.calibration import image_centre
 from tusrec.displacements import affine_displacements, landmark_displacements
 
+STILL = 1e-9  # mm or rad; less is rounding, not motion
 THREADS = min(4, os.cpu_count() or 1)  # numpy lets go of the interpreter's lock
 
 
@@ -122,10 +123,10 @@ class Scores:
 def scores(found: Errors, largest: Errors) -> Scores:
     """Scores of errors `found`, `largest` being those of identity.
 
-    An error that is NaN (no landmarks) or whose largest is 0 (nothing moved) is left out.
+    An error that is NaN (no landmarks) or whose largest is none (nothing moved) is left out.
     """
     gp, gl, lp, ll = (
-        1.0 - error / bound if bound > 0 else float("nan")
+        1.0 - error / bound if bound > STILL else float("nan")
         for error, bound in zip(astuple(found), astuple(largest), strict=True)
     )
     return Scores(

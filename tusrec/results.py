@@ -134,7 +134,7 @@ def write_metrics(path: Path, rows: Iterable[tuple[str, Errors | None, float]]) 
     keys, found, seconds = zip(*rows, strict=True)
     missing = Errors(np.nan, np.nan, np.nan, np.nan)
     table = [asdict(errors or missing) for errors in found]
-    with atomic_path(path) as partial, create_hdf5(partial) as file:
+    with atomic_path(path) as partial, create_hdf5(partial, oldest="v108") as file:
         for name in ("GPE", "GLE", "LPE", "LLE"):
             file[name] = np.array([row[name] for row in table], np.float32)
         file["time_elapsed"] = np.array(seconds, np.float64)

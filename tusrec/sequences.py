@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec import poses
-from tusrec.calibration import Calibration, from_spacing, split_pixel_matrices
+from tusrec.calibration import Calibration, from_image_to_world, from_spacing
 from tusrec.errors import InputError
 from tusrec.scans import Scan
 from tusrec.sitk import read_frames, read_metadata
@@ -61,8 +61,7 @@ class SequenceScan:
             return self.image_to_probe, T_world_from_tool
         T_world_from_pixel = transforms.to_world("Image")
         if T_world_from_pixel is not None:
-            spacing, T_world_from_image = split_pixel_matrices(T_world_from_pixel, str(self.path))
-            return from_spacing(*spacing), T_world_from_image
+            return from_image_to_world(T_world_from_pixel, str(self.path))
         if self.spacing is not None:
             return from_spacing(*self.spacing), None
         raise InputError(

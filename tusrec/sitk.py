@@ -25,12 +25,18 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_frames(path: Path) -> NDArray[np.uint8]:
     """Frames (N, H, W) uint8, N >= 2; colour becomes grey. InputError for anything else."""
     try:
-        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        image = sitk.ReadImage(str(path))
+        pixels = sitk.GetArrayFromImage(image)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if pixels.ndim == 4 and pixels.shape[3] == 3:
+    if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == len(LUMA):
         pixels = np.stack([(frame @ LUMA).round().astype(pixels.dtype) for frame in pixels])
-    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[0] < 2:
+    if (
+        image.GetDimension() != 3
+        or pixels.ndim != 3
+        or pixels.dtype != np.uint8
+        or pixels.shape[0] < 2
+    ):
         raise InputError(
             f"{path}: found {pixels.shape} {pixels.dtype}, expected at least 2 frames of "
             "(height, width) uint8, grey or RGB"
@@ -39,14 +45,14 @@ def read_frames(path: Path) -> NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> InputError:
-    reason = _last_line(error) if path.is_file() else "no such file"
+    reason = last_line(error) if path.is_file() else "no such file"
     return InputError(
         f"{path}: cannot read the image, which may be truncated ({reason}); export it again from "
         "its source"
     )
 
 
-def _last_line(error: RuntimeError) -> str:
+def last_line(error: RuntimeError) -> str:
     """The end of ITK's message, without its `Reason:`, a stale errno such as "No such file"."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith("Reason:")]

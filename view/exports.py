@@ -61,6 +61,9 @@ def write_transforms(folder: Path, T_first_from_frame: Array) -> None:
         transform.SetTranslation(T[:3, 3].tolist())
         path = folder / f"{index:04d}.tfm"
         write_by_itk(path, "tfm", partial(sitk.WriteTransform, transform))
+    for path in folder.glob("[0-9]*.tfm"):  # of a longer scan that was exported there before
+        if int(path.stem) >= len(T_first_from_frame):
+            path.unlink()
 
 
 def tum_text(T_first_from_frame: Array) -> str:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from view.volume import Volume
+from view.volume import AT_ONCE, Volume
 
 MEASURED, FILLED = 1, 2  # in a volume's mask
-AT_ONCE = 2_000_000  # holes, which bounds memory
 Array = NDArray[np.float32]
 
 
@@ -25,9 +24,11 @@ def fill_holes(volume: Volume, reach: int) -> Volume:
     near = ndimage.maximum_filter(volume.mask, 2 * reach + 1) > 0
     # A margin, so that a stick which leaves the volume finds nothing there.
     values, mask = np.pad(volume.values, reach), np.pad(volume.mask, reach)
-    holes = np.flatnonzero((mask == 0) & np.pad(near, reach))
-    for start in range(0, len(holes), AT_ONCE):
-        _fill(values, mask, holes[start : start + AT_ONCE], reach)
+    empty = np.pad(near, reach)
+    empty &= mask == 0
+    for start in range(0, empty.size, AT_ONCE):
+        holes = start + np.flatnonzero(empty.reshape(-1)[start : start + AT_ONCE])
+        _fill(values, mask, holes, reach)
     inner = (slice(reach, -reach),) * 3
     return Volume(volume.grid, values[inner].copy(), mask[inner].copy())
 

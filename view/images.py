@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tusrec.errors import OutputError
 from tusrec.files import atomic_path
+from tusrec.sitk import last_line
 from view.space import LPS_FROM_RAS
 from view.volume import Grid, Volume
 
@@ -53,8 +54,8 @@ def write_by_itk(path: Path, suffix: str, write: Callable[[str], None]) -> None:
             written.replace(partial)
         except RuntimeError as error:
             raise OutputError(
-                f"{path}: cannot write; free the disk, mend its permissions, or choose another "
-                "--output"
+                f"{path}: cannot write ({last_line(error)}); free the disk, mend its permissions, "
+                "or choose another --output"
             ) from error
         finally:
             written.unlink(missing_ok=True)

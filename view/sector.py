@@ -44,7 +44,7 @@ def rectangle(shape: tuple[int, int], clip: Clip) -> NDArray[np.bool_]:
     if not fits:
         raise InputError(
             f"--clip {clip.x} {clip.y} {clip.width} {clip.height}: expected a rectangle inside "
-            f"the image of {width} x {height} pixels"
+            f"the image of {width} x {height} pixels; check its numbers"
         )
     mask = np.zeros(shape, np.bool_)
     mask[clip.y : clip.y + clip.height, clip.x : clip.x + clip.width] = True

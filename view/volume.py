@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tusrec import memory
-from tusrec.errors import OutOfMemoryError
+from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.frames import Frames
 
 INTERPOLATIONS = ("NEAREST_NEIGHBOR", "LINEAR")
 COMPOUNDINGS = ("MEAN", "LATEST", "MAXIMUM")
 GB = 1e9
+MOST_HITS = (2**32 - 1) // 255  # whose whole sums a voxel holds
+AT_ONCE = 200_000  # voxels or holes, which bounds the memory beside them to some 20 MB
 
 Indices = NDArray[np.int64]
 Places = list[NDArray[np.float64]]
@@ -58,11 +60,12 @@ class Method:
     compounding: str = "MEAN"
     fill_holes: int = 0
 
-    @property
-    def bytes_per_voxel(self) -> int:
-        """Peak memory: two results with two counters, or with what filling needs."""
+    def bytes_for(self, grid: Grid) -> int:
+        """Peak memory: two results with two counters, or padded as filling needs them."""
         counts = self.compounding == "MEAN" or self.interpolation == "LINEAR"
-        return max(10 if counts else 2, 14 if self.fill_holes else 2)
+        made = (10 if counts else 2) * grid.voxels
+        padded = math.prod(side + 2 * self.fill_holes for side in grid.size)
+        return max(made, 2 * grid.voxels + 6 * padded if self.fill_holes else 0)
 
 
 def grid_around(
@@ -76,13 +79,19 @@ def grid_around(
     corners = np.array([[x, y, 0, 1] for x in columns[[0, -1]] for y in rows[[0, -1]]]).T
     places = (T_space_from_pixel @ corners)[:, :3]
     low, high = places.min(axis=(0, 2)), places.max(axis=(0, 2))
-    nx, ny, nz = (int(steps) + 1 for steps in np.floor((high - low) / spacing + 0.5).tolist())
+    with np.errstate(over="ignore"):
+        steps = np.floor((high - low) / spacing + 0.5)
+    if not np.isfinite(steps).all():
+        raise OutOfMemoryError(
+            f"voxels of {spacing:g} mm are too many to count; give a larger --voxel"
+        )
+    nx, ny, nz = (int(number) + 1 for number in steps.tolist())
     return Grid(low, spacing, (nx, ny, nz))
 
 
 def require_memory(grid: Grid, method: Method) -> int:
     """Bytes that a reconstruction will take; OutOfMemoryError if there are not as many."""
-    needed, free = grid.voxels * method.bytes_per_voxel, memory.available_bytes()
+    needed, free = method.bytes_for(grid), memory.available_bytes()
     if needed > free:
         raise OutOfMemoryError(
             f"a volume of {' x '.join(map(str, grid.size))} voxels takes {needed / GB:.1f} GB and "
@@ -161,10 +170,17 @@ class _Mean:
     def result(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         hit = self.weights > 0
         values = np.zeros(len(hit), np.uint8)
-        values[hit] = self.means(hit)
+        for start in range(0, len(hit), AT_ONCE):
+            some = start + np.flatnonzero(hit[start : start + AT_ONCE])
+            values[some] = self.means(some)
+        if self.weights.dtype == np.uint32 and self.weights.max(initial=0) > MOST_HITS:
+            raise InputError(
+                f"--voxel: found a voxel that more than {MOST_HITS} pixels hit, expected fewer; "
+                "give a smaller --voxel"
+            )
         return values, hit
 
-    def means(self, voxels: NDArray[np.bool_] | Indices) -> NDArray[np.uint8]:
+    def means(self, voxels: Indices) -> NDArray[np.uint8]:
         """The mean of some voxels, to the nearest whole number."""
         return np.asarray(np.rint(self.sums[voxels] / self.weights[voxels]), np.uint8)
 

@@ -113,6 +113,13 @@ def test_the_mirrored_truth_is_put_right_by_the_mirror_row(dataset: Path, tmp_pa
     assert report["rows"]["ours, better mirror"]["final"]["mean"] == pytest.approx(1.0)
 
 
+def test_a_folder_named_as_a_reference_is_a_row_of_its_own(dataset: Path, tmp_path: Path) -> None:
+    folder = write_predictions(dataset, tmp_path / "truth")
+    _, report = run(dataset, folder)
+    rows = report["rows"]
+    assert rows["truth"]["scans"] == rows[str(folder)]["scans"] == rows["identity"]["scans"]
+
+
 def test_rows_are_broken_down_by_protocol(dataset: Path) -> None:
     _, report = run(dataset)
     assert sorted(report["protocols"]) == ["Par-C-DtP", "Per-L-PtD", "rotation"]

@@ -310,6 +310,14 @@ def test_weights_for_a_model_that_has_none_are_refused(
     assert f"{tmp_path}: found weights for model identity, which has none" in caplog.text
 
 
+def test_a_scan_named_as_the_file_of_errors_is_refused(
+    tmp_path: Path, make_lone_scan: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_lone_scan(tmp_path / "data/metrics.h5")
+    assert run(tmp_path / "data", tmp_path / "out", "--spacing", "0.2", "0.2") == 2
+    assert "rename the scan" in caplog.text
+
+
 def test_without_truth_there_are_no_metrics(tmp_path: Path, make_validation_dataset: Make) -> None:
     dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
     assert run(dataset, tmp_path / "out") == 0

@@ -1,10 +1,12 @@
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
@@ -149,6 +151,20 @@ def test_a_truncated_file_is_refused(
         opened(path)
     with refused(str(path), "truncated", kind=InputError):
         opened(path, (0.5, 0.6))
+
+
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_header_is_refused_or_read_and_nothing_else(
+    tmp_path: Path, make_dicom: Make, data: st.DataObject
+) -> None:
+    path = make_dicom(tmp_path / "a.dcm")
+    content = bytearray(path.read_bytes()[: data.draw(st.integers(150, 1500))])
+    for place in data.draw(st.lists(st.integers(140, len(content) - 1), max_size=6)):
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with suppress(InputError), DicomScan("a", path).open():
+        pass
 
 
 def test_a_file_that_is_not_dicom_is_refused(tmp_path: Path, refused: Refused) -> None:

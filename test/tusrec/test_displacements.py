@@ -180,3 +180,12 @@ def test_a_landmark_outside_the_scan_is_refused_by_its_index(
     words = ("landmark_050.h5", f"landmark 2 is {landmark}", "frame 0..9, x 1..640, y 1..480")
     with refused(*words, kind=InputError):
         check_landmarks(landmarks, (10, 480, 640), "landmark_050.h5")
+
+
+@pytest.mark.parametrize(
+    "landmarks",
+    [np.ones((5, 2), int), np.ones(3, int), np.array([[1.7, 3, 4]]), np.array([[np.nan, 1, 1]])],
+)
+def test_what_is_no_row_of_three_whole_numbers_is_refused(landmarks: Array) -> None:
+    with pytest.raises(InputError, match=r"expected \(landmarks, 3\) whole numbers"):
+        check_landmarks(landmarks, (5, 60, 80), "here")

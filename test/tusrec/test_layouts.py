@@ -455,6 +455,24 @@ def test_a_spacing_beside_an_option_that_says_it_better_is_refused(
     assert len(find_scans(tmp_path, both).scans) == 2
 
 
+def test_other_poses_are_for_hdf5_files_alone(
+    tmp_path: Path,
+    make_sequence: Make,
+    make_lone_scan: Make,
+    make_calibration: Make,
+    refused: Refused,
+) -> None:
+    other = InputOptions(poses="tforms_exact", spacing=(1.0, 1.0))
+    with refused("--poses", "leave it out", kind=InputError):
+        find_scans(make_sequence(tmp_path / "a.mha"), other)
+    scan = make_lone_scan(tmp_path / "b.h5", with_poses=True)
+    with h5py.File(scan, "a") as file:
+        file.move("tforms", "tforms_exact")
+    make_calibration(tmp_path / "calib_matrix.csv")
+    with find_scans(scan, InputOptions(poses="tforms_exact")).scans[0].open() as opened:
+        assert opened.true_motion() is not None
+
+
 def test_a_calibration_that_a_sequence_would_not_heed_is_refused(
     tmp_path: Path, make_sequence: Make, make_lone_scan: Make, refused: Refused
 ) -> None:

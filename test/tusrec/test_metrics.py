@@ -130,6 +130,19 @@ def test_scores_are_means_of_the_errors_they_are_named_after() -> None:
     )
 
 
+@given(transforms(1))
+def test_a_scan_that_was_tracked_at_one_place_has_no_scores(place: Array) -> None:
+    """Rounding leaves some 1e-14 mm of the way from a pose to itself."""
+    tracked = np.tile(place, (4, 1, 1))
+    still = poses.inverse(tracked[:1]) @ tracked[1:]
+    geometry = Geometry(SCALE, 30, 20, LANDMARKS)
+    largest = metrics.errors(metrics.identity(4), Motion(still, still), geometry)
+    drifted = metrics.errors(
+        Motion(*[translations((1, 0, 0), (2, 0, 0), (3, 0, 0))] * 2), Motion(still, still), geometry
+    )
+    assert np.isnan(list(vars(metrics.scores(drifted, largest)).values())).all()
+
+
 def test_an_error_above_that_of_identity_scores_below_zero() -> None:
     scores = metrics.scores(Errors(30, 5, 1, 1), Errors(10, 10, 1, 1))
     assert scores.global_ == pytest.approx((-2 + 0.5) / 2)

@@ -231,6 +231,13 @@ def test_metrics_are_written_as_the_organisers_write_them(tmp_path: Path) -> Non
         assert list(file.attrs["scans"]) == [key for key, _, _ in ROWS]
 
 
+def test_metrics_hold_as_many_scans_as_there_are(tmp_path: Path) -> None:
+    rows = [(f"sub{number:03d}__RH_Per_S_DtP", None, 0.0) for number in range(5000)]
+    write_metrics(tmp_path / "metrics.h5", rows)
+    with h5py.File(tmp_path / "metrics.h5") as file:
+        assert file.attrs["scans"][-1] == "sub4999__RH_Per_S_DtP"
+
+
 def test_metrics_of_a_second_run_replace_those_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "metrics.h5"
     write_metrics(path, ROWS)

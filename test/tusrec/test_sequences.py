@@ -47,7 +47,7 @@ def poses_of(scan: Scan) -> Array:
 
 def places(scan: Scan, x: float, y: float) -> Array:
     """Where the 0-based pixel of every frame lies, (N, 3) mm, by poses and calibration."""
-    pixel = scan.calibration.scale @ [x + 1, y + 1, 0, 1]
+    pixel = scan.calibration.T_image_from_pixel @ [x + 1, y + 1, 0, 1]
     moved = poses_of(scan) @ scan.calibration.T_tool_from_image @ pixel
     return np.asarray(moved[:, :3])
 
@@ -134,6 +134,17 @@ def test_pixels_lie_where_image_to_reference_puts_them(
     for x, y in [(0, 0), (79, 0), (0, 59), (33, 44)]:
         expected = (image_to_reference @ [x, y, 0, 1])[:, :3]
         np.testing.assert_allclose(places(scan, x, y), expected, atol=1e-6)
+
+
+def test_pixels_on_slightly_skewed_axes_lie_where_the_file_puts_them(
+    tmp_path: Path, make_sequence: Make
+) -> None:
+    skewed = np.tile(np.eye(4), (FRAMES, 1, 1))
+    skewed[:, :3, 0], skewed[:, :3, 1] = [0.2, 0.0, 0.0], [-0.0096, 0.19977, 0.0]
+    path = make_sequence(tmp_path / "a.mha", {"ImageToReference": STEPS @ skewed})
+    for x, y in [(0, 0), (79, 59)]:
+        expected = (STEPS @ skewed @ [x, y, 0, 1])[:, :3]
+        np.testing.assert_allclose(places(opened(path), x, y), expected, atol=1e-9)
 
 
 def test_pixels_lie_where_image_to_probe_and_the_pose_put_them(
@@ -282,6 +293,14 @@ def test_a_sequence_of_one_frame_is_refused(
     path = make_sequence(tmp_path / "a.mha", pixels=np.zeros((1, 6, 8), np.uint8))
     with refused("a.mha", "(1, 6, 8)", "at least 2 frames", kind=InputError):
         opened(path, spacing=(1, 1))
+
+
+def test_a_single_colour_picture_is_no_scan_of_its_rows(tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "a.mha"
+    picture = sitk.GetImageFromArray(np.zeros((48, 64, 3), np.uint8), isVector=True)
+    sitk.WriteImage(picture, str(path))
+    with refused(str(path), "at least 2 frames", kind=InputError):
+        opened(path, spacing=(0.2, 0.2))
 
 
 def test_a_missing_sequence_is_refused(tmp_path: Path, refused: Refused) -> None:

@@ -19,7 +19,7 @@ from tusrec.metrics import Motion
 from tusrec.results import Result
 from tusrec.scans import Scan
 from tusrec.sequences import SequenceScan
-from view.exports import CSV_COLUMNS, EXPORTS, export, write_sequence
+from view.exports import CSV_COLUMNS, EXPORTS, export, write_sequence, write_transforms
 from view.images import FORMATS, write_volume
 from view.space import in_first_frame
 from view.volume import Method, Volume, grid_around, reconstruct
@@ -240,6 +240,13 @@ def test_an_nrrd_says_that_it_is_lps(tmp_path: Path) -> None:
     assert lines["space"] == "left-posterior-superior"
     origin = [float(n) for n in lines["space origin"].strip("()").split(",")]
     np.testing.assert_allclose(origin, grid.origin * [-1, -1, 1])
+
+
+def test_transforms_of_a_longer_scan_do_not_stay(tmp_path: Path) -> None:
+    T = np.tile(np.eye(4), (7, 1, 1))
+    for count in (7, 4):
+        write_transforms(tmp_path, T[:count])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n:04d}.tfm" for n in range(4)]
 
 
 @pytest.mark.parametrize("kind", sorted(EXPORTS))

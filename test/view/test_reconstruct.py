@@ -153,6 +153,8 @@ def test_pixels_that_leave_nothing_are_refused(
 ) -> None:
     assert run(sequence, tmp_path / "out", "--fan", "0", "0", "-90", "-80", "500", "501") == 2
     assert "leave no pixel" in caplog.text
+    assert run(sequence, tmp_path / "out", "--clip", "0", "0", "700", "10") == 2
+    assert "a: --clip 0 0 700 10" in caplog.text
 
 
 @pytest.mark.parametrize(

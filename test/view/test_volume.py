@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tusrec import poses
-from tusrec.errors import OutOfMemoryError
+from tusrec.errors import InputError, OutOfMemoryError
 from view import volume as volume_module
 from view.holes import FILLED, MEASURED, fill_holes
 from view.volume import (
@@ -145,6 +145,39 @@ def test_a_volume_takes_the_memory_that_was_said(method: Method) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.95 * said < peak < 1.1 * said
+
+
+@pytest.mark.parametrize("reach", [0, 2, 12])
+def test_a_volume_of_data_throughout_takes_the_memory_that_was_said(reach: int) -> None:
+    """But for what the few places take that are looked at together."""
+    grid, method = Grid(np.zeros(3), 1.0, (200, 150, 80)), Method(fill_holes=reach)
+    said = require_memory(grid, method)
+    frames = np.full((80 // (1 + reach) + 1, 150, 200), 7, np.uint8)
+    T = at(*((-1.0, -1.0, z * (1.0 + reach)) for z in range(len(frames))))
+    tracemalloc.start()
+    volume = reconstruct(frames, T, np.ones((150, 200), np.bool_), grid, method)
+    if reach:
+        volume = fill_holes(volume, reach)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (volume.mask > 0).mean() > 0.8
+    assert peak < 1.1 * said + 25e6
+
+
+def test_voxels_too_small_to_be_counted_are_refused() -> None:
+    with pytest.raises(OutOfMemoryError, match="larger --voxel"):
+        grid_around(at((1.0, 2.0, 3.0), (9.0, 2.0, 3.0)), ONE_PIXEL, 5e-324)
+
+
+def test_a_voxel_that_more_pixels_hit_than_its_sum_holds_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(volume_module, "MOST_HITS", 3)
+    whole, T = np.ones((2, 2), np.bool_), at((0.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="smaller --voxel"):
+        reconstruct(
+            np.ones((1, 2, 2), np.uint8), T, whole, Grid(np.zeros(3), 9.0, (1, 1, 1)), Method()
+        )
 
 
 def test_a_volume_that_does_not_fit_is_refused_before_anything_is_allocated(
