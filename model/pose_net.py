@@ -44,7 +44,7 @@ ARCHITECTURE = (
     "canvas 320x320 of local contrast and validity, encoded once to 32 channels at 80x80; "
     "correlation of all channels of two frames in 20x20 cells and, coarser, 10x10; a residual CNN "
     "over the cells, told of the scan; shifts of each cell and weights; weighted least squares; "
-    "then the same once more of what differs after the frames are aligned"
+    "then the same once more of what differs after the frames are aligned by so much"
 )
 INTERVALS = (1, 2, 4, 8)  # frames from one to the other: each is known roughly from half of it
 DESCRIPTION = 6  # numbers that describe the scan, `Canvas.description`
@@ -56,6 +56,7 @@ WIDTH = 64
 DILATIONS = (1, 2, 4, 1)
 STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and how many times
 TOLD_GAP = 2  # frames between two, above which the network is not told more
+MOVED = 6  # numbers a cell that tell how far it moved within the picture
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
 LEAST_SHOWN = 1.0  # cells of speckle that both frames must show for their motion to be seen at all
@@ -237,7 +238,7 @@ class PoseNet(nn.Module):
         )
         self.before = _Verdict()
         self.look_closer = nn.Sequential(
-            *_convolution(TRAITS + 1 + WIDTH, WIDTH, kernel=1), _Block(1)
+            *_convolution(TRAITS + 1 + WIDTH + MOVED, WIDTH, kernel=1), _Block(1)
         )
         self.after = _Verdict()
         self.register_buffer("stretch", torch.ones(len(INTERVALS), FREEDOMS))
@@ -291,10 +292,9 @@ class PoseNet(nn.Module):
         """Pairs (P, 3) after the motion in the plane that was seen `before` is taken out."""
         motion, (a, b, gap) = before.motion.detach(), pairs.unbind(1)
         rest = remainder(frames.detail(a), rows(frames.image, b), motion, description)
-        apart = _apart(gap, before.considered)
-        seen = torch.cat([rest.traits, apart, before.considered], dim=1)
-        taken_out = cell_shifts(motion, description)[..., :2] + rest.shift
-        return Compared(self.look_closer(seen), rest.share, taken_out)
+        apart, shifts = _apart(gap, before.considered), cell_shifts(motion, description)[..., :2]
+        seen = torch.cat([rest.traits, apart, before.considered, _moved(shifts, motion)], dim=1)
+        return Compared(self.look_closer(seen), rest.share, shifts + rest.shift)
 
 
 class _Verdict(nn.Module):
@@ -445,6 +445,18 @@ def _apart(gap: Tensor, grid: Tensor) -> Tensor:
     """
     told = gap.clamp(max=TOLD_GAP).log().to(grid.dtype)
     return told[:, None, None, None].expand(-1, 1, CELLS, CELLS)
+
+
+def _moved(shifts: Tensor, motion: Tensor) -> Tensor:
+    """What was taken out in each cell: shifts (P, CELLS^2, 2), rock, and the sizes of all three.
+
+    (P, MOVED, CELLS, CELLS), in steps. A frame that turned within the plane shows other speckle
+    though it lies on the first, as the pulse is shorter than the beam is wide: that was not lost
+    to motion across.
+    """
+    rock = motion[:, None, IN_PLANE[:1]].expand(-1, shifts.shape[1], -1)
+    moved = torch.cat([shifts / STEP, rock / STEP], dim=-1).clamp(-LARGEST_STEPS, LARGEST_STEPS)
+    return _on_grid(torch.cat([moved, moved.abs()], dim=-1).flatten(0, 1), CELLS)
 
 
 def _places(grid: Tensor) -> Tensor:

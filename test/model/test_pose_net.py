@@ -1,6 +1,7 @@
 """The pose network: shapes, what it must not depend on, and that every part of it learns."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from model.pose_net import (
     CELL_SIDE,
     CHANNELS,
     DESCRIPTION,
+    LARGEST_STEPS,
     LOG_SCALES,
+    MOVED,
     STEP,
     Encoded,
     PoseNet,
@@ -95,6 +98,24 @@ def test_a_pair_is_told_whether_its_frames_are_neighbours_and_no_more() -> None:
 
     assert (motion(2) == motion(8)).all()  # a hand may have turned back in between
     assert (motion(1) - motion(2)).abs().max() > 1e-6
+
+
+def test_a_pair_is_told_of_the_motion_within_the_picture_that_was_taken_out() -> None:
+    """Of shifts and rock in steps, signed and not, as far as a network sees any in training."""
+    net, frames, pairs = network(), canvases(2), torch.tensor([[0, 1, 1]])
+    heard: list[torch.Tensor] = []
+    net.look_closer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    with torch.inference_mode():
+        before = seen_twice(net, frames, [[0, 1]])[0]
+        motion = torch.tensor([[0.3, 0.1, -STEP, 2.0 * STEP, -100.0 * STEP, 5.0]])
+        moved = replace(before, motion=motion)
+        net.compare_aligned(net.encode(frames), pairs, moved, torch.zeros(1, DESCRIPTION))
+    lateral, axial, rock, *sizes = heard[-1][0, -MOVED:]
+    shifts = cell_shifts(motion, torch.zeros(1, DESCRIPTION))[0, :, 0].reshape(CELLS, CELLS)
+    torch.testing.assert_close(lateral, shifts / STEP)
+    assert (axial == -LARGEST_STEPS).all()
+    assert (rock == -1).all()
+    torch.testing.assert_close(torch.stack(sizes), torch.stack([lateral, axial, rock]).abs())
 
 
 @given(xi=st.tuples(*[st.floats(-2, 2)] * 6), told=st.tuples(*[st.floats(-0.5, 0.5)] * 6))
