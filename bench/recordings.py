@@ -77,7 +77,7 @@ RECORDINGS: dict[str, Recorder] = {
     "with clutter of 25 grey levels": with_clutter(25),
     "through a speckle filter": lambda frames: filtered(frames, 5),
     "as mixtures of three, in shares that change": lambda frames: blended(
-        frames, np.random.default_rng(0)
+        frames, np.random.default_rng(0).dirichlet(np.ones(3), len(frames))
     ),
 }
 

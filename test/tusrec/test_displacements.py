@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,6 +187,6 @@ def test_a_landmark_outside_the_scan_is_refused_by_its_index(
     "landmarks",
     [np.ones((5, 2), int), np.ones(3, int), np.array([[1.7, 3, 4]]), np.array([[np.nan, 1, 1]])],
 )
-def test_what_is_no_row_of_three_whole_numbers_is_refused(landmarks: Array) -> None:
+def test_what_is_no_row_of_three_whole_numbers_is_refused(landmarks: NDArray[Any]) -> None:
     with pytest.raises(InputError, match=r"expected \(landmarks, 3\) whole numbers"):
         check_landmarks(landmarks, (5, 60, 80), "here")
