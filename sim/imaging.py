@@ -79,6 +79,7 @@ class Beamformer:
         to_face[:2, 3] = image.contact_mm
         turn = poses.exp(np.array([0.0, 0.0, steer_rad, 0.0, 0.0, 0.0]))
         self._T_image_from_lines: Float64 = to_face @ turn @ np.linalg.inv(to_face)
+        self._T_lines_from_image = poses.inverse(self._T_image_from_lines)
         self.ranges_mm: Float64 = np.arange(0, probe.depth_mm, grid.range_step_mm)
         self.line_positions: Float64 = np.linspace(-1, 1, grid.lines) * probe.half_width
         self.line_step = 2 * probe.half_width / (grid.lines - 1)
@@ -98,7 +99,7 @@ class Beamformer:
         face is pushed deeper; the push dies away over PUSH_DEPTH_MM.
         """
         raw = np.zeros((self.shape[0], 2 * self.shape[1]), np.float32)
-        T_lines_from_limb = np.linalg.inv(self._T_image_from_lines) @ T_image_from_limb
+        T_lines_from_limb = self._T_lines_from_image @ T_image_from_limb
         T = np.ascontiguousarray(T_lines_from_limb[:3], np.float32)
         half = np.float32(s.half_diagonal_mm)
         kernels.splat(
@@ -136,7 +137,7 @@ class Beamformer:
     def grid_position(self, x_mm: Float64, y_mm: Float64) -> tuple[Float64, Float64]:
         """Fractional (range sample, line) of image mm; the inverse of `points_on_lines`."""
         points = np.stack([x_mm, y_mm, np.zeros_like(x_mm), np.ones_like(x_mm)], axis=-1)
-        x, y, *_ = np.moveaxis(points @ np.linalg.inv(self._T_image_from_lines).T, -1, 0)
+        x, y, *_ = np.moveaxis(points @ self._T_lines_from_image.T, -1, 0)
         x, y = x - self.image.contact_mm[0], y - self.image.contact_mm[1]
         if self.probe.radius_mm:
             y = y + self.probe.radius_mm

@@ -186,7 +186,7 @@ def _on_screen(
 
 def _means(scan: Scan, numbers: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
     """Means (N, H, W) of `count` frames about each."""
-    near = np.maximum(numbers[:, None] + np.arange(count) - count // 2, 0)
+    near = _about(numbers, count)
     made = {int(number): scan.frame(int(number)) for number in np.unique(near)}
     means = [np.mean([made[int(number)] for number in row], axis=0) for row in near]
     return np.rint(means).astype(np.uint8)
@@ -200,7 +200,7 @@ def _compounded(scan: Scan, numbers: NDArray[np.int64], sides: Array) -> NDArray
     """
     own, count = scan.beamformer, len(sides)
     lines = [Beamformer(own.probe, own.image, own.grid, side) for side in sides]
-    near = np.maximum(numbers[:, None] + np.arange(count) - count // 2, 0)
+    near = _about(numbers, count)
     looks = {int(n): scan.look(int(n), lines[n % count]) for n in np.unique(near)}
     shown = np.zeros((len(near), *own.field_of_view.shape), np.uint8)
     for frame, row in zip(shown, near, strict=True):
@@ -208,6 +208,11 @@ def _compounded(scan: Scan, numbers: NDArray[np.int64], sides: Array) -> NDArray
         seen = np.sum([lines[n % count].field_of_view for n in row], axis=0)
         np.copyto(frame, np.rint(total / np.maximum(seen, 1)), "unsafe", where=own.field_of_view)
     return shown
+
+
+def _about(numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Numbers (N, count) of the frames about each that a mean is made of."""
+    return np.asarray(np.maximum(numbers[:, None] + np.arange(count) - count // 2, 0))
 
 
 def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """The probe's calibration: pixel size, and where the image lies on the tracked tool."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,8 @@ def from_image_to_probe(image_to_probe: NDArray[np.float64], source: str) -> Cal
     Raises InputError naming `source` if its in-plane axes are degenerate or not perpendicular, or
     if a number is not finite.
     """
-    spacing, T_tool_from_image = split_pixel_matrices(image_to_probe[None], source)
-    shear = _shear(image_to_probe, spacing, T_tool_from_image[0])
-    return Calibration(np.diag([*spacing, 1.0, 1.0]), T_tool_from_image[0], shear)
+    calibration, T_tool_from_image = from_image_to_world(image_to_probe[None], source)
+    return replace(calibration, T_tool_from_image=T_tool_from_image[0])
 
 
 def from_image_to_world(
@@ -82,23 +81,13 @@ def from_image_to_world(
     Gives T_world_from_image (N, 4, 4) too. Raises InputError as `split_pixel_matrices` does.
     """
     spacing, T_world_from_image = split_pixel_matrices(T_world_from_pixel, source)
-    shear = _shear(T_world_from_pixel[0], spacing, T_world_from_image[0])
-    return Calibration(np.diag([*spacing, 1.0, 1.0]), np.eye(4), shear), T_world_from_image
-
-
-def _shear(
-    T_tool_from_pixel: NDArray[np.float64],
-    spacing: NDArray[np.float64],
-    T_tool_from_image: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """`Calibration.shear` (4, 4) of PLUS's ImageToX (4, 4)."""
     scale, shear = np.diag([*spacing, 1.0, 1.0]), np.eye(4)
-    in_image = poses.inverse(T_tool_from_image)[:3, :3] @ T_tool_from_pixel[:3, :2]
+    in_image = poses.inverse(T_world_from_image[0])[:3, :3] @ T_world_from_pixel[0, :3, :2]
     shear[:3, :2] = in_image / spacing
     # The first pixel, at (1, 1), stays where PLUS has it.
     first = scale @ [1.0, 1.0, 0.0, 1.0]
     shear[:3, 3] = (first - shear @ first)[:3]
-    return shear
+    return Calibration(scale, np.eye(4), shear), T_world_from_image
 
 
 def split_pixel_matrices(
