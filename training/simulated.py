@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from model.persistence import averaged
 from model.screen import Screen
-from sim.console import draw_console
+from sim.console import Console, draw_console
 from sim.imaging import Beamformer, ImageGrid, LineGrid
 from sim.motion import SWEEPS, WHOLE_FRAMES
 from sim.probe import CONVEX, LINEAR, Probe, lens_waist_mm
@@ -48,6 +48,9 @@ MEANS = (3, 3, 5)  # frames, mostly 3
 SIDES, WIDEST_DEG = (3, 3, 5, 7), (8.0, 20.0)  # looks, and how far the last ones are turned
 LONGEST_MEAN = max(*MEANS, *SIDES)
 UNEVEN_SHARE = 0.3  # of the clips that a grabber takes at another pace than the scanner's
+# Half the clips look deeper than echoes carry: at the end of the picture tissue is so many dB above
+# the scanner's noise. In the others it has the noise of `sim.console`, which is hardly seen.
+NOISY_SHARE, ABOVE_NOISE_DB = 0.5, (-10.0, 30.0)
 LINES = {"convex": LineGrid(320, 0.12), "linear": LineGrid(320, 0.08)}
 WAISTS_MM = (0.3, 1.5)
 LINEAR_SHARE = 0.4
@@ -108,6 +111,8 @@ def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple
         probe = draw_probe(kind, rng)
         recipe = replace(recipe, probe=probe, console=draw_console(rng, probe.frequency_mhz))
         image = fitting_picture(probe)
+    if rng.random() < NOISY_SHARE:
+        recipe = replace(recipe, console=_noisy(recipe, rng.uniform(*ABOVE_NOISE_DB)))
     needed = LONGEST_STEP * (length - 1) + 1 + WARM_UP + LONGEST_MEAN // 2
     start = int(rng.integers(whole - needed + 1))
     flaws = replace(recipe.imperfections, duplicates=0.0)
@@ -138,6 +143,12 @@ def draw_probe(kind: str, rng: np.random.Generator) -> Probe:
     radius = rng.uniform(30, 50)
     half_face = rng.uniform(18, min(26, 0.6 * radius))  # more would lose contact with a limb
     return replace(probe, radius_mm=radius, half_width=float(np.arcsin(half_face / radius)))
+
+
+def _noisy(recipe: Recipe, above_db: float) -> Console:
+    """Its console, with noise so far below the echoes from tissue at the end of the picture."""
+    lost = recipe.console.attenuation_db_mm * recipe.probe.depth_mm
+    return replace(recipe.console, noise_db=-lost - above_db)
 
 
 def fitting_picture(probe: Probe) -> ImageGrid:
