@@ -54,8 +54,11 @@ UNSEEN_SWEEPS ?= 30
 # Processes that train. On a CPU one a core sees 1.6 times as many pairs as one on two cores.
 TRAINERS ?= 1
 TUNING_MINUTES ?= 240
+# FOLD= trains on everybody; CALIBRATE then names scans of people who are not in DATA.
 FOLD ?= 0
 OUTPUT ?= out/finetune/fold$(FOLD)
+FROM ?= weights/tusrec.safetensors
+CALIBRATE ?= $(if $(FOLD),$(DATA))
 
 train: $(READY)  ## as the shipped weights were made: simulate clips, train; the same command goes on
 	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
@@ -96,11 +99,11 @@ rivals: $(READY)  ## tusrec against the organisers' network, both from the start
 	$(MAKE) score CHECKPOINT=out/rivals/tusrec/checkpoint.safetensors \
 		BASELINE=out/rivals/baseline/checkpoint.safetensors SCORE=out/rivals/score.json
 
-finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]
-	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR]' >&2; exit 2; }
-	$(PY) train.py --data $(DATA) --fold $(FOLD) --from weights/tusrec.safetensors \
+finetune: $(READY)  ## tune the shipped weights on tracked scans: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR] [FROM=FILE] [CALIBRATE="DIR DIR"]
+	@test -n "$(DATA)" || { echo 'usage: make finetune DATA="DIR DIR" [FOLD=0] [OUTPUT=DIR] [FROM=FILE] [CALIBRATE="DIR DIR"]' >&2; exit 2; }
+	$(PY) train.py --data $(DATA) $(if $(FOLD),--fold $(FOLD)) --from $(FROM) \
 		--minutes $(TUNING_MINUTES) --cache out/clips --output $(OUTPUT)
-	$(PY) -m training.export $(OUTPUT) --weights $(OUTPUT)/weights --calibrate $(DATA)
+	$(PY) -m training.export $(OUTPUT) --weights $(OUTPUT)/weights $(if $(CALIBRATE),--calibrate $(CALIBRATE))
 
 convert-baseline: $(READY)  ## the organisers' weight file to safetensors: make convert-baseline FILE=...
 	@test -n "$(FILE)" || { echo "usage: make convert-baseline FILE=best_validation_dist_model" >&2; exit 2; }

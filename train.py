@@ -29,11 +29,11 @@ from sim.stream import require_training_seed
 from training import batches, checkpoint, journal, processes
 from training.baseline_learner import BaselineLearner
 from training.checkpoint import Progress, State
-from training.folds import Fold
+from training.folds import Fold, Others
 from training.keeper import Keeper
 from training.learner import Learner
 from training.pose_learner import PoseLearner
-from training.sources import Source, find_source, mixture_of, remembered_as
+from training.sources import Source, find_source, mixture_of, people_in, remembered_as
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
@@ -89,6 +89,8 @@ def train(options: argparse.Namespace) -> None:
     sources = find_sources(options, (rank, count))  # last, for it may take hours
     processes.join(device)  # by when all have cut their share of the data
 
+    if share_done(progress, options) < 1:
+        progress.people = sorted(people_in(sources, fold).union(progress.people))
     workers = worker_count(options, device)
     mixture = mixture_of(sources, fold, learner.prepare, options.keep // max(workers, 1))
     drawn = batches.Batches(mixture, learner.clips_a_step, progress.seed, rank)
@@ -133,6 +135,7 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)
         progress.origin, progress.before = start.origin, start.seen
+        progress.people = start.people
         load_into(network, start.weights, str(options.start))
     path = options.output / checkpoint.FILE
     if not path.exists():
@@ -244,7 +247,8 @@ def keeper_of(
     """What keeps the run's log and checkpoints, and validates it on what is held out."""
     journal.rewind(options.output, state.progress.step)
     amount = Amount(options.validate_scans, options.validate_frames)
-    held_out = held_out_sets(sources, options.validate, fold_of(options), amount, learner)
+    unseen = fold_of(options), Others(frozenset(state.progress.people))
+    held_out = held_out_sets(sources, options.validate, unseen, amount, learner)
     every = (options.save_minutes, options.validate_minutes)
     return Keeper(options.output, every, held_out, learner.device)
 

@@ -1,12 +1,14 @@
 """Weight files: safetensors, each listed with its sha256 in `weights/manifest.json`.
 
-The manifest is {"models": {name: {"file", "sha256", "size", "architecture", "training", "seen"}}},
-`size` in bytes, `architecture` and `training` in words for the reader, `seen` what folds go by.
+The manifest is {"models": {name: {"file", "sha256", "size", "architecture", "training", "seen",
+"people"}}},
+`size` in bytes, `architecture` and `training` in words for the reader, `seen` and `people` what
+folds go by.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class Entry:
     """One model's line of the manifest.
 
     seen: names of the data it was trained on, and without the subjects of which fold if any.
+    people: numbers of all tracked subjects that it was trained on.
     """
 
     file: str
@@ -37,11 +40,17 @@ class Entry:
     architecture: str
     training: str
     seen: dict[str, str] = field(default_factory=dict)
+    people: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         texts = [self.file, self.sha256, self.architecture, self.training]
         texts += [*self.seen.keys(), *self.seen.values()]
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.size, int):
+        numbers = [self.size, *self.people]
+        if not all(
+            isinstance(value, kind)
+            for values, kind in ((texts, str), (numbers, int))
+            for value in values
+        ):
             raise TypeError("a value of the wrong type")
         if Path(self.file).name != self.file:
             raise ValueError(f"file {self.file!r}, which is not a plain file name")
@@ -69,9 +78,10 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         raise WeightsError(f"{path}: not a safetensors file ({error}); {mend}") from error
 
 
-def seen_by(name: str, folder: Path) -> dict[str, str]:
-    """Data that weights `name` of `folder` were trained on, and with which fold."""
-    return _read_manifest(folder / MANIFEST, DEFAULT_MEND)[name].seen
+def seen_by(name: str, folder: Path) -> tuple[dict[str, str], list[int]]:
+    """Data that weights `name` of `folder` were trained on, with which fold, and people."""
+    entry = _read_manifest(folder / MANIFEST, DEFAULT_MEND)[name]
+    return entry.seen, entry.people
 
 
 def load_into(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
@@ -108,6 +118,7 @@ def write_weights(
     folder: Path | None = None,
     *,
     seen: Mapping[str, str] | None = None,
+    people: Sequence[int] = (),
 ) -> Path:
     """Write `folder`/NAME.safetensors and its line of the manifest, each atomically.
 
@@ -119,7 +130,8 @@ def write_weights(
     models = _read_manifest(manifest, DEFAULT_MEND) if manifest.exists() else {}
     content = safetensors.torch.save({key: w.detach().contiguous() for key, w in weights.items()})
     sha256 = hashlib.sha256(content).hexdigest()
-    models[name] = Entry(path.name, sha256, len(content), architecture, training, dict(seen or {}))
+    told = (architecture, training, dict(seen or {}), list(people))
+    models[name] = Entry(path.name, sha256, len(content), *told)
     listing = {"models": {key: asdict(models[key]) for key in sorted(models)}}
     write_bytes(path, content, "it")
     write_json(manifest, listing)

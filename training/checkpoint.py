@@ -15,6 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from model.weights import MANIFEST, load_into, load_weights, seen_by
+from training.folds import Fold
 from tusrec.errors import InputError, WeightsError
 from tusrec.files import write_bytes
 
@@ -29,7 +30,8 @@ class Progress:
 
     model: name of the learner. minutes: of training alone. fold: `number/count`, or nothing.
     data: names of the sources, of `sources.remembered_as`. origin: the weights that training began
-    with, or nothing. before: names of what these were trained on, and with which fold.
+    with, or nothing. before: names of what these were trained on, and with which fold. people:
+    numbers of all tracked subjects that the weights have ever seen, whatever the data set.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Progress:
     data: list[str] = field(default_factory=list)
     origin: str = ""
     before: dict[str, str] = field(default_factory=dict)
+    people: list[int] = field(default_factory=list)
 
     @property
     def seen(self) -> dict[str, str]:
@@ -50,11 +53,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Start:
-    """Weights for a run to begin with, what they are, and `Progress.seen` of them."""
+    """Weights for a run to begin with, what they are, and `Progress.seen` and `people` of them."""
 
     weights: dict[str, Tensor]
     origin: str
     seen: dict[str, str]
+    people: list[int]
 
 
 @dataclass
@@ -146,19 +150,22 @@ def starting_weights(path: Path, run: Progress) -> Start:
             "of a run; choose another --from"
         )
     start = _of_manifest(path, run) or _of_checkpoint(path, run)
-    people = any(name.endswith(OF_PEOPLE) for name in run.data)
-    again = {
-        name: fold
-        for name, fold in start.seen.items()
-        if name in run.data or (people and name.endswith(OF_PEOPLE))
-    }
-    if run.fold and any(fold != run.fold for fold in again.values()):
-        folds = ", ".join(f"{name} with fold {fold or 'none'}" for name, fold in again.items())
-        raise InputError(
-            f"{path}: found weights trained on {folds}, expected {run.fold}, as they have seen "
-            "what this fold holds out; choose another --from"
-        )
+    _require_unseen(path, start, run)
     return start
+
+
+def _require_unseen(path: Path, start: Start, run: Progress) -> None:
+    fold = Fold.of(run.fold)
+    shows_people = any(name.endswith(OF_PEOPLE) for name in run.data)
+    people = [number for number in start.people if shows_people and fold.has(number)]
+    again = {name: start.seen[name] for name in run.data if name in start.seen}
+    told = [f"{name} with fold {fold or 'none'}" for name, fold in again.items()]
+    told += [f"subject {', '.join(map(str, people[:4]))}"] if people else []
+    if people or (run.fold and any(fold != run.fold for fold in again.values())):
+        raise InputError(
+            f"{path}: found weights trained on {', '.join(told)}, expected {run.fold}, as they "
+            "have seen what this fold holds out; choose another --from"
+        )
 
 
 def _of_manifest(path: Path, run: Progress) -> Start | None:
@@ -166,7 +173,7 @@ def _of_manifest(path: Path, run: Progress) -> Start | None:
         return None
     weights, sha256 = load_weights(run.model, path.parent)
     origin = f"{path.name} (sha256 {sha256[:12]})"
-    return Start(weights, origin, seen_by(run.model, path.parent))
+    return Start(weights, origin, *seen_by(run.model, path.parent))
 
 
 def _of_checkpoint(path: Path, run: Progress) -> Start:
@@ -177,7 +184,7 @@ def _of_checkpoint(path: Path, run: Progress) -> Start:
             "--from or --model"
         )
     origin = f"{path.parent.name} ({earlier.step} steps)"
-    return Start(read_average(path), origin, earlier.seen)
+    return Start(read_average(path), origin, earlier.seen, earlier.people)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

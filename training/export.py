@@ -18,13 +18,14 @@ from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
 from training.calibration import Whose, calibrated
 from training.checkpoint import FILE, OF_PEOPLE, Progress, read_average, read_progress
 from training.clips import Clip, read_training_clip
-from training.folds import Fold
-from training.pose_learner import prepare
+from training.folds import Fold, Others
+from training.pose_learner import Prepared, prepare
 from training.sources import Source, holds_clips, remembered_as
-from training.tracked import cut, require_trainable, subject_of
+from training.tracked import cut, of_usable, require_trainable, subject_of
 from training.validation import unseen_scans
 from tusrec.errors import InputError, TusrecError
 from tusrec.frames import evenly_spread
+from tusrec.scans import Scan
 
 MODELS = {
     "tusrec": (pose_net.PoseNet, pose_net.ARCHITECTURE),
@@ -32,6 +33,7 @@ MODELS = {
 }
 # To set the uncertainty by: of each data set and frames of each, and of each folder of clips.
 MOST_SCANS, LONGEST, MOST_CLIPS = 60, 400, 120
+SHORTEST = 48  # pictures; of 16 the intervals agree so much less that scales come out twice as wide
 log = logging.getLogger("training.export")
 
 
@@ -56,64 +58,67 @@ def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -
         weights = calibrated(network.eval(), clips)
         names = ", ".join(place.name for place in unseen)
         words += f", uncertainty set by {len(clips)} clips of {names}"
-    return write_weights(progress.model, weights, architecture, words, folder, seen=progress.seen)
+    seen, people = progress.seen, progress.people
+    return write_weights(
+        progress.model, weights, architecture, words, folder, seen=seen, people=people
+    )
 
 
 def calibration_clips(places: Sequence[Path], progress: Progress) -> list[Whose]:
     """Whose they are, and long clips, laid out, of subjects that a run did not see.
 
-    Raises InputError for what it saw without a fold, a clip that is too short for the longest
-    interval, and if there is none.
+    Scans that are too short or broken are told and left out. Raises InputError for what it saw
+    without a fold, for clips that are too short, and if there is none.
     """
-    found = [
-        (subject, prepare(clip))
-        for place in places
-        for subject, clip in _unseen_clips(place, _fold_for(place, progress))
-    ]
+    found = [clip for place in places for clip in _unseen_clips(place, _unseen_of(place, progress))]
     if not found:
-        names = ", ".join(map(str, places))
         raise InputError(
-            f"{names}: found nothing that fold {progress.fold} holds out; name other data"
+            f"{', '.join(map(str, places))}: found nobody whom the run did not see, expected such "
+            "as --fold holds out; name other data"
         )
     return found
 
 
-def _fold_for(place: Path, progress: Progress) -> Fold:
-    """Who of some data was not trained on: all where the run saw neither these nor people."""
+def _unseen_of(place: Path, progress: Progress) -> Fold | Others:
+    """Who of some data was not trained on: people by their numbers, simulated clips by fold."""
     name = remembered_as(place)
-    seen = name in progress.seen
-    if seen and not progress.fold:
+    if name.endswith(OF_PEOPLE):
+        return Others(frozenset(progress.people))
+    if progress.seen.get(name) == "":
         raise InputError(
             f"--calibrate {place}: found data of that name in the run's --data and no --fold, "
             "expected some that it did not see; name other data"
         )
-    return Fold.of(progress.fold) if seen or name.endswith(OF_PEOPLE) else Fold()
+    return Fold.of(progress.seen.get(name, ""))
 
 
-def _unseen_clips(place: Path, fold: Fold) -> Iterator[tuple[str, Clip]]:
+def _unseen_clips(place: Path, unseen: Fold | Others) -> Iterator[Whose]:
     if holds_clips(place):
         source = Source(place.name, place)
-        paths = source.unseen(fold)
+        paths = source.unseen(unseen)
         for number in evenly_spread(len(paths), MOST_CLIPS):
-            clip = read_training_clip(paths[number])
-            _require_long(clip, paths[number])
-            yield source.subject(paths[number]), clip
+            path = paths[number]
+            yield source.subject(path), _laid_out(read_training_clip(path), str(path))
         return
     require_trainable(place)
-    scans = unseen_scans(place, fold)
-    for number in evenly_spread(len(scans), MOST_SCANS):
-        with scans[number].open() as scan:
-            (clip,) = cut(scan, [0], LONGEST)
-        _require_long(clip, Path(scan.key))
-        yield subject_of(scan.key), clip
+    scans = unseen_scans(place, unseen)
+    yield from of_usable([scans[n] for n in evenly_spread(len(scans), MOST_SCANS)], _beginning)
 
 
-def _require_long(clip: Clip, path: Path) -> None:
-    if len(clip.frames) <= max(pose_net.INTERVALS):
+def _beginning(scan: Scan) -> Whose:
+    (clip,) = cut(scan, [0], LONGEST)
+    return subject_of(scan.key), _laid_out(clip, scan.key)
+
+
+def _laid_out(clip: Clip, name: str) -> Prepared:
+    prepared = prepare(clip)
+    pictures = len(prepared.levels)
+    if pictures < SHORTEST:
         raise InputError(
-            f"{path}: found {len(clip.frames)} frames, expected more than "
-            f"{max(pose_net.INTERVALS)} to set the uncertainty by; make longer clips (--length)"
+            f"{name}: found {pictures} pictures, expected {SHORTEST} and more to set the "
+            "uncertainty by; name whole scans, or clips of more frames (--length)"
         )
+    return prepared
 
 
 def record(progress: Progress) -> str:

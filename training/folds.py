@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 Found = TypeVar("Found")
+SIMULATED = re.compile(r"\d+_\d+")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class Fold:
 
     def holds_out(self, subject: str) -> bool:
         """Whether a subject (`sub012`) or a simulated clip (`1_000012`) is kept from training."""
-        return self.number is not None and subject_number(subject) % self.count == self.number
+        return self.has(subject_number(subject))
+
+    def has(self, number: int) -> bool:
+        """Whether it holds out the subject of a number."""
+        return self.number is not None and number % self.count == self.number
 
     def unseen(self, found: Sequence[Found], subject: Callable[[Found], str]) -> list[Found]:
         """What is of the subjects that this fold holds out; all where it is none."""
@@ -50,9 +55,14 @@ class Others:
 
 
 def subject_number(subject: str) -> int:
-    """The last number in a name; of a name without one, a number that its letters decide."""
-    numbers = re.findall(r"\d+", subject)
-    if numbers:
-        return int(numbers[-1])
+    """A simulated clip's (`1_000012`), the first in another name, or what its letters make.
+
+    Not the last: in P012_1 and P012_2 that would be the visit's, and one person on both sides.
+    """
+    if SIMULATED.fullmatch(subject):
+        return int(subject.rpartition("_")[2])
+    found = re.search(r"\d+", subject)
+    if found:
+        return int(found.group())
     # Not hash(), which differs from process to process.
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8])

@@ -36,7 +36,7 @@ class Keeper:
         self._losses: list[float] = []
 
     def after_step(self, state: State, loss: float, clips: Callable[[], int]) -> None:
-        """Log, save and validate when it is time. clips: tells how many there are by now."""
+        """Log, save and validate when it is time. clips: tells how many are known."""
         self._losses.append(loss)
         if state.progress.step % LOG_EVERY == 0:
             mean = float(np.mean(self._losses))

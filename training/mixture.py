@@ -30,8 +30,8 @@ class Mixture:
         self._look()
 
     def count(self) -> int:
-        """Number of clips there are by now, of which some may not be drawn from yet."""
-        return sum(len(clips()) for clips in self._lists)
+        """Number of clips there were when they were last looked for."""
+        return sum(map(len, self._paths))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[Any]:
         """`count` clips, as `prepare` makes them."""

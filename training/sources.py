@@ -10,7 +10,7 @@ from typing import Any
 from training.checkpoint import FILE as CHECKPOINT
 from training.checkpoint import OF_PEOPLE
 from training.clips import REAL_SEED, Clip, seed_of
-from training.folds import Fold, Others
+from training.folds import Fold, Others, subject_number
 from training.mixture import Mixture
 from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
@@ -106,6 +106,16 @@ def _clips_in(folder: Path) -> list[Path]:
     """All but the checkpoint of a run whose --output is there too, in order of their names."""
     found = sorted([*folder.glob(CLIPS), *folder.glob(f"*/{CLIPS}")])
     return [path for path in found if path.name != CHECKPOINT]
+
+
+def people_in(sources: Sequence[Source], fold: Fold) -> set[int]:
+    """Numbers of the people whom some sources show without those that a fold holds out."""
+    return {
+        subject_number(source.subject(clip))
+        for source in sources
+        if shows_people(source.dataset or source.folder)
+        for clip in source.kept(fold)
+    }
 
 
 def mixture_of(

@@ -7,12 +7,15 @@ The challenge's data are CC BY-NC-SA; so are weights that were trained on them.
 """
 
 import argparse
+import glob
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -24,9 +27,11 @@ from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
 from tusrec.errors import InputError, TusrecError
+from tusrec.files import write_bytes
 from tusrec.layouts import find_scans
 from tusrec.scans import Scan, ScanSource
 
+T = TypeVar("T")
 log = logging.getLogger("training.tracked")
 
 
@@ -97,26 +102,47 @@ def _seed_on(card: Path) -> int:
 def write_tracked_clips(dataset: Path, folder: Path, share: tuple[int, int] = (0, 1)) -> int:
     """Write the clips of a data set's scans that are not there yet; returns the number of all.
 
-    share: (which, of how many) processes divide the scans among themselves.
+    A scan that is unusable is told and left out. share: (which, of how many) processes divide the
+    scans among themselves.
     """
     require_trainable(dataset)
     which, of = share
     scans = find_scans(dataset).scans[which::of]
     told = tqdm(scans, desc=f"{dataset.name} to clips", unit="scan", disable=None)
-    return sum(_write(source, folder) for source in told)
+    return sum(of_usable(told, partial(_write, folder=folder)))
 
 
-def _write(source: ScanSource, folder: Path) -> int:
+def of_usable(sources: Iterable[ScanSource], use: Callable[[Scan], T]) -> Iterator[T]:
+    """What `use` makes of each scan; those that it or their reader refuses are told."""
+    for source in sources:
+        try:
+            with source.open() as scan:
+                yield use(scan)
+        except InputError as error:
+            log.warning("left out: %s", error)
+
+
+def _write(scan: Scan, folder: Path) -> int:
     """Each clip appears complete or not at all, so a scan goes on where it was cut short."""
-    with source.open() as scan:
-        subject = folder / subject_of(scan.key)
-        firsts = starts(scan, LENGTH)
-        paths = {first: subject / f"{scan.key}_{first:05d}.safetensors" for first in firsts}
-        missing = {first: path for first, path in paths.items() if not path.exists()}
-        if missing:
-            for path, clip in zip(missing.values(), cut(scan, missing, LENGTH), strict=True):
-                write_clip(clip, path)
-        return len(paths)
+    subject = folder / subject_of(scan.key)
+    _discard_stale(scan, subject)
+    firsts = starts(scan, LENGTH)
+    paths = {first: subject / f"{scan.key}_{first:05d}.safetensors" for first in firsts}
+    missing = {first: path for first, path in paths.items() if not path.exists()}
+    if missing:
+        for path, clip in zip(missing.values(), cut(scan, missing, LENGTH), strict=True):
+            write_clip(clip, path)
+    return len(paths)
+
+
+def _discard_stale(scan: Scan, subject: Path) -> None:
+    """Take away clips that were cut before the scan's frames, poses or calibration changed."""
+    now = f"{scan.frames_sha256()} {scan.beside_sha256()} {scan.calibration.spacing} {LENGTH}"
+    path = subject / f"{scan.key}.cut"
+    if not path.exists() or path.read_text(encoding="utf-8") != now:
+        for clip in subject.glob(f"{glob.escape(scan.key)}_?????.safetensors"):
+            clip.unlink()
+        write_bytes(path, now.encode(), "what clips were cut from")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,11 +21,11 @@ from pipeline.evaluation import Entry
 from pipeline.prediction import predict_motion
 from pipeline.tables import json_report, text_report
 from training.clips import REAL_SEED, Clip, read_clip
-from training.folds import Fold, Others, subject_number
+from training.folds import Fold, Others
 from training.learner import Learner
 from training.measure import held_out
 from training.sources import Source, holds_clips, shows_people
-from training.tracked import cut, subject_of
+from training.tracked import cut, of_usable, subject_of
 from tusrec import poses
 from tusrec.calibration import from_spacing
 from tusrec.comparison import Truth, better_mirror, compare
@@ -33,7 +33,7 @@ from tusrec.errors import InputError
 from tusrec.frames import evenly_spread
 from tusrec.layouts import find_scans
 from tusrec.metrics import Geometry, Motion, identity
-from tusrec.scans import TRACKED, ScanSource
+from tusrec.scans import TRACKED, Scan, ScanSource
 
 T = TypeVar("T")
 INTERVALS = (1, 4)
@@ -84,15 +84,17 @@ class HeldOutSet:
 def held_out_sets(
     training: Sequence[Source],
     others: Sequence[Path],
-    fold: Fold,
+    unseen: tuple[Fold, Others],
     amount: Amount,
     learner: Learner,
 ) -> list[HeldOutSet]:
     """What a fold holds out of the sources of training, and other folders or data sets.
 
-    Of those nobody whose number is trained on, as it may mean the same person. Raises InputError
-    for another folder that is trained on, and where nothing is held out.
+    unseen: the fold, and all people but those who have been trained on, of which alone the other
+    data sets are, as one number may mean one person. Raises InputError for another folder that is
+    trained on, and where nothing is held out.
     """
+    fold, strangers = unseen
     for path in others:
         _require_others(path, training)
     sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
@@ -100,15 +102,7 @@ def held_out_sets(
     if sets and not some:
         names = ", ".join(held.name for held in sets)
         raise InputError(f"{names}: found no scan that is held out; choose another --fold")
-    people = Others(
-        frozenset(
-            subject_number(source.subject(clip))
-            for source in training
-            if others and shows_people(source.dataset or source.folder)
-            for clip in source.kept(fold)
-        )
-    )
-    return some + [_of_folder(path, people, amount, learner) for path in others]
+    return some + [_of_folder(path, strangers, amount, learner) for path in others]
 
 
 def _require_others(path: Path, training: Sequence[Source]) -> None:
@@ -142,12 +136,12 @@ def unseen_scans(dataset: Path, by: Fold | Others) -> list[ScanSource]:
     return by.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
 
 
-def _of_folder(path: Path, people: Others, amount: Amount, learner: Learner) -> HeldOutSet:
-    """What a folder or data set shows of others than some people."""
-    trained = people if shows_people(path) else Others(frozenset())
+def _of_folder(path: Path, strangers: Others, amount: Amount, learner: Learner) -> HeldOutSet:
+    """What a folder or data set shows of people who were not trained on, or of simulated ones."""
+    unseen = strangers if shows_people(path) else Others(frozenset())
     source = Source(path.name, path, None if holds_clips(path) else path)
-    held = _of_source(source, trained, amount, learner)
-    if trained.numbers and not held.scans:
+    held = _of_source(source, unseen, amount, learner)
+    if unseen.numbers and not held.scans:
         raise InputError(
             f"--validate {path}: found only subjects that are trained on, expected others; "
             "hold some out with --fold"
@@ -168,13 +162,12 @@ def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner
 def _of_scans(
     name: str, sources: Sequence[ScanSource], amount: Amount, learner: Learner
 ) -> HeldOutSet:
-    scans = []
-    for source in _spread(sources, amount.scans):
-        with source.open() as scan:
-            (clip,) = cut(scan, [0], amount.frames or scan.frames.shape[0])
-            shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
-            scans.append(HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip)))
-    return HeldOutSet(name, scans)
+    def beginning(scan: Scan) -> HeldOut:
+        (clip,) = cut(scan, [0], amount.frames or scan.frames.shape[0])
+        shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
+        return HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip))
+
+    return HeldOutSet(name, list(of_usable(_spread(sources, amount.scans), beginning)))
 
 
 def _spread(found: Sequence[T], count: int) -> list[T]:

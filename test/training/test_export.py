@@ -19,8 +19,13 @@ from training.export import calibration_clips, export, main, record
 from tusrec.errors import InputError, WeightsError
 
 
-def run_with(fold: str, *data: str) -> Progress:
-    return Progress("tusrec", 1, fold=fold, data=list(data))
+@pytest.fixture(autouse=True)
+def of_few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "SHORTEST", 9)
+
+
+def run_with(fold: str, *data: str, people: tuple[int, ...] = ()) -> Progress:
+    return Progress("tusrec", 1, fold=fold, data=list(data), people=list(people))
 
 
 def test_the_average_is_written_with_its_record(tmp_path: Path) -> None:
@@ -52,30 +57,39 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 def test_clips_too_short_to_set_the_uncertainty_by_are_named(tmp_path: Path) -> None:
     save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
     write_clip(moving_clip(length=8), tmp_path / "short" / "1.safetensors")
-    with pytest.raises(InputError, match=r"1\.safetensors: found 8 frames, expected more than 8"):
+    with pytest.raises(InputError, match=r"1\.safetensors: found 8 pictures, expected 9 and more"):
         export(tmp_path, tmp_path / "weights", [tmp_path / "short"])
 
 
-def test_tracked_scans_set_the_uncertainty_by_those_that_the_fold_held_out(
+def test_scans_of_people_whom_no_run_saw_set_the_uncertainty_whatever_the_folder_is_called(
     tmp_path: Path, make_train_dataset: Callable[..., Path]
 ) -> None:
     keys = {f"sub{n:03d}__RH_rotation": 12 for n in (1, 2, 6)}
     data = make_train_dataset(tmp_path / "2025", keys)
-    ((subject, one),) = calibration_clips([data], run_with("2/5"))
+    ((subject, one),) = calibration_clips([data], run_with("1/5", "all25 (tracked)", people=(1, 6)))
     assert subject == "sub002"
     assert one.T_first_from_frame.shape == (12, 4, 4)
-    assert len(calibration_clips([data], run_with("1/5"))) == 2
+    assert len(calibration_clips([data], run_with("1/5", people=(2, 3)))) == 2
     assert len(calibration_clips([data], run_with(""))) == 3
-    with pytest.raises(InputError, match="2025: found nothing that fold 3/5 holds out"):
-        calibration_clips([data], run_with("3/5"))
+    with pytest.raises(InputError, match="2025: found nobody whom the run did not see"):
+        calibration_clips([data], run_with("3/5", people=(1, 2, 6)))
 
 
-def test_data_that_a_run_saw_without_a_fold_do_not_set_the_uncertainty(
-    tmp_path: Path, make_train_dataset: Callable[..., Path]
+def test_a_scan_that_is_too_short_or_broken_leaves_the_uncertainty_to_the_others(
+    tmp_path: Path, make_train_dataset: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = make_train_dataset(tmp_path / "2025", {"sub001__RH_rotation": 12})
-    with pytest.raises(InputError, match="2025: found data of that name in the run's --data"):
-        calibration_clips([data], run_with("", "2025 (tracked)"))
+    keys = {f"sub{n:03d}__RH_rotation": frames for n, frames in ((1, 12), (2, 5), (3, 12))}
+    data = make_train_dataset(tmp_path / "2025", keys)
+    next((data / "frames_transfs" / "003").glob("*.h5")).write_bytes(b"no HDF5")
+    assert [subject for subject, _ in calibration_clips([data], run_with(""))] == ["sub001"]
+    assert "left out: sub002__RH_rotation: found 5 pictures, expected 9 and more" in caplog.text
+    assert caplog.text.count("left out") == 2
+
+
+def test_clips_that_a_run_saw_without_a_fold_do_not_set_the_uncertainty(tmp_path: Path) -> None:
+    write_clip(moving_clip((1, 0), length=10), tmp_path / "clips" / "1_000000.safetensors")
+    with pytest.raises(InputError, match="clips: found data of that name in the run's --data"):
+        calibration_clips([tmp_path / "clips"], run_with("", "clips"))
 
 
 def test_simulated_clips_that_a_run_with_a_fold_never_saw_all_set_the_uncertainty(
@@ -114,15 +128,16 @@ def test_clips_of_subjects_that_were_trained_on_do_not_set_the_uncertainty(tmp_p
     for subject in ("sub001", "sub002"):
         path = tmp_path / "clips" / subject / f"{subject}__RH_rotation_00000.safetensors"
         write_clip(replace(moving_clip(length=10), seed=(REAL_SEED, 0)), path)
-    ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with("1/5"))
+    ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with("1/5", people=(2,)))
     assert subject == "sub001"
 
 
 def test_what_a_run_saw_is_in_the_manifest(tmp_path: Path) -> None:
-    progress = Progress("tusrec", 1, fold="0/5", data=["2025"], before={"2024": "0/5"})
+    progress = run_with("0/5", "2025", people=(1, 2))
+    progress.before = {"2024": "0/5"}
     save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), progress))
     export(tmp_path, tmp_path / "weights")
-    assert seen_by("tusrec", tmp_path / "weights") == {"2025": "0/5", "2024": "0/5"}
+    assert seen_by("tusrec", tmp_path / "weights") == ({"2025": "0/5", "2024": "0/5"}, [1, 2])
 
 
 def test_a_model_without_uncertainty_has_none_set(tmp_path: Path) -> None:

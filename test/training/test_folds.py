@@ -32,6 +32,10 @@ def test_a_simulated_clip_is_known_by_its_own_number() -> None:
     assert subject_number("1_000123") == 123
 
 
+def test_visits_of_one_person_stay_on_one_side() -> None:
+    assert {subject_number(f"subP012_{visit}") for visit in (1, 2, 3)} == {12}
+
+
 def test_a_name_without_a_number_falls_alike_in_every_process() -> None:
     code = "from training.folds import subject_number; print(subject_number('phantom'))"
     command = [sys.executable, "-c", code]

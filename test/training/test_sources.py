@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from synthetic import write_clips
@@ -68,6 +69,30 @@ def test_a_data_set_is_cut_once_and_what_is_missing_is_cut_again(
     assert find_source(folder, tmp_path / "cache").clips() == clips
     assert written == [clips[1]]
     assert len(read) == 1
+
+
+def test_a_data_set_whose_poses_were_corrected_is_cut_anew(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    keys = {"sub000__RH_rotation": 3, "sub001__RH_rotation": 3}
+    folder = make_train_dataset(tmp_path / "set", keys)
+    before = [read_clip(clip) for clip in find_source(folder, tmp_path / "cache").clips()]
+    with h5py.File(next((folder / "frames_transfs" / "000").glob("*.h5")), "r+") as file:
+        file["tforms"][1, 0, 3] += 2.0
+    after = [read_clip(clip) for clip in find_source(folder, tmp_path / "cache").clips()]
+    paths = [[clip.T_first_from_frame for clip in clips] for clips in (before, after)]
+    assert [np.array_equal(*both) for both in zip(*paths, strict=True)] == [False, True]
+
+
+def test_a_broken_scan_costs_only_itself(
+    tmp_path: Path, make_train_dataset: MakeDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", SUBJECTS)
+    broken = next((folder / "frames_transfs" / "002").glob("*.h5"))
+    broken.write_bytes(broken.read_bytes()[:2000])
+    assert len(find_source(folder, tmp_path / "cache").clips()) == len(SUBJECTS) - 1
+    assert caplog.text.count("left out") == 1
+    assert str(broken) in caplog.text
 
 
 def test_two_processes_cut_a_data_set_together(

@@ -293,6 +293,10 @@ class TestData:
         assert len(list((tmp_path / "run" / "clips").glob("set_*/sub000/*.safetensors"))) == 1
         progress = read_progress(tmp_path / "run" / "checkpoint.safetensors")
         assert progress.data == ["clips", "set (tracked)"]
+        assert progress.people == [0]
+        start = str(tmp_path / "run" / "checkpoint.safetensors")
+        assert run(clips, tmp_path / "later", 1, "--from", start) == 0
+        assert read_progress(tmp_path / "later" / "checkpoint.safetensors").people == [0]
 
     def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

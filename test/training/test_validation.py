@@ -16,8 +16,8 @@ from model.pose_net import PoseNet
 from model.screen import Screen
 from pipeline.evaluation import evaluate_scan
 from training.clips import Clip
-from training.folds import Fold
-from training.sources import find_source
+from training.folds import Fold, Others
+from training.sources import find_source, people_in
 from training.validation import (
     Amount,
     HeldOutSet,
@@ -36,6 +36,7 @@ from tusrec.layouts import find_scans
 CPU = torch.device("cpu")
 SAMPLE = Path(__file__).parents[2] / "sample"
 WHOLE = Amount(4, 0)
+NOBODY = Others(frozenset())
 SCANS = {f"sub{n:03d}__RH_rotation": 6 for n in range(4)}
 MakeDataset = Callable[..., Path]
 
@@ -70,7 +71,7 @@ class Knowing:
 
 @pytest.fixture(scope="module")
 def sample() -> HeldOutSet:
-    (found,) = held_out_sets([], [SAMPLE], Fold(), WHOLE, Learner())
+    (found,) = held_out_sets([], [SAMPLE], (Fold(), NOBODY), WHOLE, Learner())
     return found
 
 
@@ -102,12 +103,12 @@ def test_a_scan_that_is_held_out_is_prepared_without_what_its_screen_added(
 ) -> None:
     screen = Screen(undoing=np.array([1.5, -0.5]))
     monkeypatch.setattr(Screen, "of", lambda _: screen)
-    (held,) = held_out_sets([], [SAMPLE], Fold(), Amount(1, 20), Learner())
+    (held,) = held_out_sets([], [SAMPLE], (Fold(), NOBODY), Amount(1, 20), Learner())
     assert held.scans[0].clip.screen is screen
 
 
 def test_an_excerpt_has_its_own_landmarks_alone(sample: HeldOutSet) -> None:
-    (short,) = held_out_sets([], [SAMPLE], Fold(), Amount(1, 20), Learner())
+    (short,) = held_out_sets([], [SAMPLE], (Fold(), NOBODY), Amount(1, 20), Learner())
     (excerpt,), (whole,) = short.scans, sample.scans
     assert len(excerpt.clip.frames) == 20
     assert 0 < len(excerpt.landmarks) < len(whole.landmarks)
@@ -119,10 +120,10 @@ def test_a_fold_holds_out_whole_scans_of_data_sets_and_clips_of_folders(
 ) -> None:
     folders = [make_train_dataset(tmp_path / "set", SCANS), write_clips(tmp_path / "clips", 4)]
     sources = [find_source(folder, tmp_path / "cache") for folder in folders]
-    scans, clips = held_out_sets(sources, [], Fold(1, 3), WHOLE, Learner())
+    scans, clips = held_out_sets(sources, [], (Fold(1, 3), NOBODY), WHOLE, Learner())
     assert [scan.key for scan in scans.scans] == ["sub001__RH_rotation"]
     assert [scan.key for scan in clips.scans] == ["1"]
-    assert held_out_sets(sources, [], Fold(), WHOLE, Learner()) == []
+    assert held_out_sets(sources, [], (Fold(), NOBODY), WHOLE, Learner()) == []
 
 
 def test_a_source_of_which_the_fold_holds_out_nobody_leaves_it_to_the_others(
@@ -131,17 +132,17 @@ def test_a_source_of_which_the_fold_holds_out_nobody_leaves_it_to_the_others(
     few = make_train_dataset(tmp_path / "few", {"sub000__RH_rotation": 6})
     many = make_train_dataset(tmp_path / "many", SCANS)
     sources = [find_source(folder, tmp_path / "cache") for folder in (few, many)]
-    (held,) = held_out_sets(sources, [], Fold(1, 3), WHOLE, Learner())
+    (held,) = held_out_sets(sources, [], (Fold(1, 3), NOBODY), WHOLE, Learner())
     assert held.name == "many"
     with pytest.raises(InputError, match="few: found no scan that is held out"):
-        held_out_sets(sources[:1], [], Fold(1, 3), WHOLE, Learner())
+        held_out_sets(sources[:1], [], (Fold(1, 3), NOBODY), WHOLE, Learner())
 
 
 def test_no_more_than_the_amount_is_read_spread_over_all(
     tmp_path: Path, make_train_dataset: MakeDataset
 ) -> None:
     folder = make_train_dataset(tmp_path / "set", SCANS)
-    (found,) = held_out_sets([], [folder], Fold(), Amount(2, 3), Learner())
+    (found,) = held_out_sets([], [folder], (Fold(), NOBODY), Amount(2, 3), Learner())
     assert [scan.key[:6] for scan in found.scans] == ["sub000", "sub003"]
     assert {len(scan.clip.frames) for scan in found.scans} == {3}
 
@@ -153,13 +154,13 @@ def test_what_is_trained_on_is_not_validated_on(
     source = find_source(folder, tmp_path / "cache")
     for path in (folder, source.folder):
         with pytest.raises(InputError, match="--data too"):
-            held_out_sets([source], [path], Fold(), WHOLE, Learner())
+            held_out_sets([source], [path], (Fold(), NOBODY), WHOLE, Learner())
 
 
 def test_a_folder_with_clips_that_are_trained_on_in_it_is_not_validated_on(tmp_path: Path) -> None:
     source = find_source(write_clips(tmp_path / "clips" / "wide", 2), tmp_path)
     with pytest.raises(InputError, match="--data too"):
-        held_out_sets([source], [tmp_path / "clips"], Fold(), WHOLE, Learner())
+        held_out_sets([source], [tmp_path / "clips"], (Fold(), NOBODY), WHOLE, Learner())
 
 
 def test_of_another_year_nobody_is_validated_on_who_is_trained_on(
@@ -169,19 +170,30 @@ def test_of_another_year_nobody_is_validated_on_who_is_trained_on(
     older = make_train_dataset(tmp_path / "2024", dict.fromkeys(keys[:3], 6))
     newer = make_train_dataset(tmp_path / "2025", dict.fromkeys(keys, 6), seed=50)
     source = find_source(older, tmp_path / "cache")
-    _, held = held_out_sets([source], [newer], Fold(1, 3), WHOLE, Learner())
-    assert [scan.key for scan in held.scans] == [keys[1], keys[3]]
-    (held,) = held_out_sets([source], [newer], Fold(), WHOLE, Learner())
-    assert [scan.key for scan in held.scans] == keys[3:]
+    for fold, expected in ((Fold(1, 3), [keys[1], keys[3]]), (Fold(), keys[3:])):
+        unseen = fold, Others(frozenset(people_in([source], fold)))
+        *_, held = held_out_sets([source], [newer], unseen, WHOLE, Learner())
+        assert [scan.key for scan in held.scans] == expected
     fewer = make_train_dataset(tmp_path / "fewer", dict.fromkeys(keys[:1], 6), seed=51)
     with pytest.raises(InputError, match="fewer: found only subjects that are trained on"):
-        held_out_sets([source], [fewer], Fold(), WHOLE, Learner())
+        held_out_sets([source], [fewer], unseen, WHOLE, Learner())
+
+
+def test_whom_earlier_runs_were_trained_on_is_not_validated_on(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    data = make_train_dataset(tmp_path / "2025", SCANS)
+    unseen = Fold(), Others(frozenset({0, 2}))
+    (held,) = held_out_sets([], [data], unseen, WHOLE, Learner())
+    assert [scan.key[:6] for scan in held.scans] == ["sub001", "sub003"]
+    (held,) = held_out_sets([], [write_clips(tmp_path / "clips", 4)], unseen, WHOLE, Learner())
+    assert len(held.scans) == 4  # a simulated limb's number is nobody's
 
 
 def test_a_fold_without_anyone_is_named(tmp_path: Path) -> None:
     source = find_source(write_clips(tmp_path / "clips", 2), tmp_path)
     with pytest.raises(InputError, match="no scan that is held out"):
-        held_out_sets([source], [], Fold(4, 5), WHOLE, Learner())
+        held_out_sets([source], [], (Fold(4, 5), NOBODY), WHOLE, Learner())
 
 
 def test_each_network_is_measured_by_its_own_estimator() -> None:
