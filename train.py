@@ -33,7 +33,14 @@ from training.folds import Fold, Others
 from training.keeper import Keeper
 from training.learner import Learner
 from training.pose_learner import PoseLearner
-from training.sources import Source, find_source, mixture_of, people_in, remembered_as
+from training.sources import (
+    Source,
+    find_source,
+    mixture_of,
+    people_in,
+    remembered_as,
+    shows_people,
+)
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
@@ -119,7 +126,12 @@ def train(options: argparse.Namespace) -> None:
 
 
 def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[Source]:
-    """What is trained on; data sets are cut into clips unless they have been."""
+    """What is trained on; data sets are cut into clips unless they have been.
+
+    Raises InputError before that, which may take hours, if there is nothing to validate on.
+    """
+    for path in options.validate:
+        shows_people(path)
     cache = options.cache or options.output / "clips"
     return [find_source(path, cache, share) for path in options.data]
 

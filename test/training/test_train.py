@@ -298,6 +298,19 @@ class TestData:
         assert run(clips, tmp_path / "later", 1, "--from", start) == 0
         assert read_progress(tmp_path / "later" / "checkpoint.safetensors").people == [0]
 
+    def test_what_is_not_there_to_validate_on_is_named_before_data_sets_are_cut(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        make_train_dataset: Callable[..., Path],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
+        more = ("--data", str(dataset), "--validate", str(tmp_path / "2025x"))
+        assert run(clips, tmp_path / "run", 1, *more) == 2
+        assert "2025x: found nothing" in caplog.text
+        assert not (tmp_path / "run" / "clips").exists()
+
     def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
