@@ -137,12 +137,13 @@ def _write(scan: Scan, folder: Path) -> int:
 
 def _discard_stale(scan: Scan, subject: Path) -> None:
     """Take away clips that were cut before the scan's frames, poses or calibration changed."""
-    now = f"{scan.frames_sha256()} {scan.beside_sha256()} {scan.calibration.spacing} {LENGTH}"
+    digests = f"{scan.frames_sha256()} {scan.beside_sha256()}"
+    now = f"{digests} {scan.calibration.spacing} {LENGTH}".encode()
     path = subject / f"{scan.key}.cut"
-    if not path.exists() or path.read_text(encoding="utf-8") != now:
+    if not path.exists() or path.read_bytes() != now:
         for clip in subject.glob(f"{glob.escape(scan.key)}_?????.safetensors"):
             clip.unlink()
-        write_bytes(path, now.encode(), "what clips were cut from")
+        write_bytes(path, now, "what clips were cut from")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
