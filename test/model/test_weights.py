@@ -48,6 +48,7 @@ def test_what_is_written_is_read_back(folder: Path, weights: dict[str, Tensor]) 
         "architecture": "one linear layer",
         "training": "by hand",
         "seen": {},
+        "people": [],
     }
     assert load_file(folder / "linear.safetensors").keys() == weights.keys()
 
@@ -130,6 +131,8 @@ def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
         lambda entry: entry.pop("sha256"),
         lambda entry: entry.update(licence="MIT"),
         lambda entry: entry.update(size="many"),
+        lambda entry: entry.update(people=["sub001"]),
+        lambda entry: entry.update(people=3),
         lambda entry: entry.update(file=None),
         lambda entry: entry.update(file="../secret.safetensors"),
         lambda entry: entry.update(file="/etc/passwd"),
