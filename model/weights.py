@@ -46,11 +46,8 @@ class Entry:
         texts = [self.file, self.sha256, self.architecture, self.training]
         texts += [*self.seen.keys(), *self.seen.values()]
         numbers = [self.size, *self.people]
-        if not all(
-            isinstance(value, kind)
-            for values, kind in ((texts, str), (numbers, int))
-            for value in values
-        ):
+        are_texts = all(isinstance(text, str) for text in texts)
+        if not are_texts or not all(isinstance(number, int) for number in numbers):
             raise TypeError("a value of the wrong type")
         if Path(self.file).name != self.file:
             raise ValueError(f"file {self.file!r}, which is not a plain file name")

@@ -84,12 +84,13 @@ def _unseen_of(place: Path, progress: Progress) -> Fold | Others:
     name = remembered_as(place)
     if name.endswith(OF_PEOPLE):
         return Others(frozenset(progress.people))
-    if progress.seen.get(name) == "":
+    fold = progress.seen.get(name)
+    if fold == "":
         raise InputError(
             f"--calibrate {place}: found data of that name in the run's --data and no --fold, "
             "expected some that it did not see; name other data"
         )
-    return Fold.of(progress.seen.get(name, ""))
+    return Fold.of(fold or "")
 
 
 def _unseen_clips(place: Path, unseen: Fold | Others) -> Iterator[Whose]:
