@@ -99,8 +99,10 @@ def train(options: argparse.Namespace) -> None:
     if share_done(progress, options) < 1:
         progress.people = sorted(people_in(sources, fold).union(progress.people))
     workers = worker_count(options, device)
-    mixture = mixture_of(sources, fold, learner.prepare, options.keep // max(workers, 1))
-    drawn = batches.Batches(mixture, learner.clips_a_step, progress.seed, rank)
+    capacity = options.keep // max(workers, 1)
+    mixture = mixture_of(sources, fold, learner.prepare, capacity, learner.kept_on_disk)
+    clips = options.clips or learner.clips_a_step
+    drawn = batches.Batches(mixture, learner.draw, clips, progress.seed, rank)
     keeper = keeper_of(options, sources, learner, state) if rank == 0 else None
     if count > 1:
         learner.network = DistributedDataParallel(network)
@@ -114,7 +116,7 @@ def train(options: argparse.Namespace) -> None:
             torch.manual_seed(int(rng.integers(2**63)))
             network.train()
             hold(network, options.hold)
-            loss, pairs = learner.loss(next(upcoming), rng)
+            loss, pairs = learner.loss(next(upcoming))
             descend(loss, network, state, rate(progress, options))
             progress.step += 1
             progress.pairs += pairs * count
@@ -292,6 +294,11 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=positive, default=1e9, help="end after so many steps if that comes first")
     add("--rate", type=positive, help="peak learning rate; by default the model's")
     add("--seed", type=whole_number(0), default=0, help="of weights and draws")
+    add(
+        "--clips",
+        type=whole_number(1),
+        help="in a batch of each process (default: what suits the model and device)",
+    )
     add("--device", choices=CHOICES, default="auto")
     add(
         "--workers",

@@ -100,12 +100,12 @@ def our_estimator() -> Learned:
         return Learned(PoseNet())
 
 
-def seconds_to_estimate(estimator: Learned, path: Path) -> float:
+def seconds_to_estimate(estimator: Learned, path: Path, device: torch.device = CPU) -> float:
     """Wall-clock time of the whole estimate of a scan on disk."""
     calibration = read_calibration(SAMPLE / "calib_matrix.csv")
     with open_hdf5(path) as file:
         frames = Hdf5Frames(find_dataset(file, "frames"))
-        return seconds(lambda: estimator.estimate(frames, calibration, CPU))
+        return seconds(lambda: estimator.estimate(frames, calibration, device))
 
 
 def seconds_a_pair(network: torch.nn.Module, path: Path, pairs: int) -> float:

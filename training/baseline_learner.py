@@ -1,6 +1,7 @@
 """How the organisers' baseline learns: two frames of a clip, the error of four moved corners."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,12 +10,24 @@ from torch import Tensor
 from model.baseline import FRAME_SHAPE, build_network
 from model.device import fast_arithmetic
 from training.clips import Clip
-from training.learner import draw_frames
+from training.learner import KeptOnDisk, draw_frames
 from tusrec import poses
 from tusrec.errors import InputError
 
 CLIPS = 4
 DIVISOR = 255.0
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pairs of frames (B, 2, H, W) uint8, T_first_from_second (B, 4, 4), and the image's corners.
+
+    corners: (B, 4, 4) image mm, one a column.
+    """
+
+    frames: Tensor
+    T_first_from_second: Tensor
+    corners: Tensor
 
 
 class BaselineLearner:
@@ -25,6 +38,7 @@ class BaselineLearner:
     """
 
     clips_a_step = CLIPS
+    kept_on_disk: KeptOnDisk | None = None
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -40,23 +54,27 @@ class BaselineLearner:
             )
         return clip
 
-    def loss(self, prepared: Sequence[Clip], rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean square error of the corners, mm^2, of each drawn frame and the one after it."""
-        images, motions, corners = [], [], []
+    def draw(self, prepared: Sequence[Clip], rng: np.random.Generator) -> Images:
+        """Some frames, each with the one after it."""
+        frames, motions, corners = [], [], []
         for clip in prepared:
             starts = draw_frames(len(clip.frames) - 1, rng)
             for a in starts:
-                images.append(torch.from_numpy(clip.frames[a : a + 2]))
+                frames.append(torch.from_numpy(clip.frames[a : a + 2]))
                 T_first_from_a, T_first_from_b = clip.T_first_from_frame[a : a + 2]
                 motions.append(poses.inverse(T_first_from_a) @ T_first_from_b)
                 corners.append(_corners(clip))
-        inputs = torch.stack(images).to(self.device) / DIVISOR
+        truth, places = (torch.from_numpy(np.array(part)).float() for part in (motions, corners))
+        return Images(torch.stack(frames), truth, places)
+
+    def loss(self, batch: Images) -> tuple[Tensor, int]:
+        """Mean square error of the corners, mm^2."""
+        frames, truth, places = (part.to(self.device) for part in vars(batch).values())
+        inputs = (frames / DIVISOR).contiguous(memory_format=torch.channels_last)
         with fast_arithmetic(self.device):
-            parameters = self.network(inputs.contiguous(memory_format=torch.channels_last))
-        places = torch.tensor(np.array(corners), dtype=torch.float32, device=self.device)
-        truth = torch.tensor(np.array(motions), dtype=torch.float32, device=self.device)
+            parameters = self.network(inputs)
         moved = transforms(parameters.float()) @ places
-        return (moved - truth @ places).square()[:, :3].mean(), len(images)
+        return (moved - truth @ places).square()[:, :3].mean(), len(frames)
 
 
 def transforms(parameters: Tensor) -> Tensor:

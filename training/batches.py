@@ -1,9 +1,8 @@
 """Batches by their step, read ahead by other processes where a GPU would wait for them."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,33 +12,39 @@ from training.mixture import Mixture
 from tusrec.errors import TusrecError
 
 LAST = 10**12  # step, further than any run goes
+Draw = Callable[[Sequence[Any], np.random.Generator], Any]
 
 
-class Batches(Dataset[list[Any] | TusrecError]):
-    """Prepared clips of each step. They depend on seed, step and rank alone, so that a run that is
-    taken up again goes on alike."""
+class Batches(Dataset[Any]):
+    """The batch of each step. It depends on seed, step and rank alone, so that a run that is
+    taken up again goes on alike.
 
-    def __init__(self, mixture: Mixture, clips_a_step: int, seed: int, rank: int) -> None:
-        self._mixture, self._clips_a_step = mixture, clips_a_step
+    draw: makes a batch of prepared clips, in memory of its own: what is sent from one process to
+    another stays in shared memory, and a file open for each.
+    """
+
+    def __init__(
+        self, mixture: Mixture, draw: Draw, clips_a_step: int, seed: int, rank: int
+    ) -> None:
+        self._mixture, self._draw, self._clips_a_step = mixture, draw, clips_a_step
         self._seed, self._rank = seed, rank
 
-    def __getitem__(self, step: int) -> list[Any] | TusrecError:
-        """The clips of a step; from a process that reads ahead, copies of them or what is wrong.
+    def __getitem__(self, step: int) -> Any:
+        """The batch of a step; from a process that reads ahead, it or the error that is met.
 
-        What is sent from one process to another stays in shared memory, and a file open for each.
-        An error would come with pages of that process's calls.
+        Raised there, an error would come with pages of that process's calls.
         """
         rng = np.random.default_rng([self._seed, step, self._rank])
-        if not get_worker_info():
-            return self._mixture.draw(self._clips_a_step, rng)
         try:
-            return deepcopy(self._mixture.draw(self._clips_a_step, rng))
+            return self._draw(self._mixture.draw(self._clips_a_step, rng), rng)
         except TusrecError as error:
+            if not get_worker_info():
+                raise
             return error
 
 
 @contextmanager
-def from_step(batches: Batches, step: int, workers: int) -> Iterator[Iterator[list[Any]]]:
+def from_step(batches: Batches, step: int, workers: int) -> Iterator[Iterator[Any]]:
     """Batches of `step` and all after it; with 0 workers each is read when it is asked for.
 
     Processes that read ahead end with the context: at the end of this one they would be sent
@@ -60,7 +65,7 @@ def from_step(batches: Batches, step: int, workers: int) -> Iterator[Iterator[li
             reading._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def _sound(found: list[Any] | TusrecError) -> list[Any]:
+def _sound(found: Any) -> Any:
     if isinstance(found, TusrecError):
         raise found
     return found

@@ -22,7 +22,7 @@ from training.measure import (
     nearest_mirror,
     network_motions,
 )
-from training.pose_learner import Prepared
+from training.prepared import Prepared
 
 Found = tuple[dict[int, Motions], Canvas]  # in one clip
 Whose = tuple[str, Prepared]  # the subject of a clip, and the clip

@@ -19,7 +19,7 @@ from training.calibration import Whose, calibrated
 from training.checkpoint import FILE, OF_PEOPLE, Progress, read_average, read_progress
 from training.clips import Clip, read_training_clip
 from training.folds import Fold, Others
-from training.pose_learner import Prepared, prepare
+from training.prepared import Prepared, prepare
 from training.sources import Source, holds_clips, remembered_as
 from training.tracked import cut, of_usable, require_trainable, subject_of
 from training.validation import unseen_scans

@@ -1,6 +1,7 @@
 """What the training loop asks of a model, and what every model's learner shares."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,23 +12,44 @@ from model.surroundings import SPAN, near_frames
 from training.clips import Clip
 
 
+class KeptOnDisk(Protocol):
+    """What was prepared of clips, beside them."""
+
+    def kept(self, clip: Path) -> Any:
+        """What was prepared of a clip's file; None if nothing is there or it is out of date."""
+        ...
+
+    def keep(self, clip: Path, laid: Any) -> None:
+        """Keep it, if that is possible."""
+        ...
+
+
 class Learner(Protocol):
     """A network and how it learns from clips.
 
     network: what is trained; called by `loss` alone, so that it may be wrapped for many processes.
     clips_a_step: clips that make a good batch. device: where the network is.
+    kept_on_disk: how what is prepared of clips is kept beside them, if that is worth it.
     """
 
     network: nn.Module
     clips_a_step: int
+    kept_on_disk: KeptOnDisk | None
     device: torch.device
 
     def prepare(self, clip: Clip) -> Any:
         """What is kept in memory of a clip."""
         ...
 
-    def loss(self, prepared: Sequence[Any], rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Loss of a batch drawn from prepared clips, and the number of pairs it is made of."""
+    def draw(self, prepared: Sequence[Any], rng: np.random.Generator) -> Any:
+        """A batch from prepared clips, in memory of its own and on the CPU.
+
+        It may be another process that draws, so that a GPU need not wait for it.
+        """
+        ...
+
+    def loss(self, batch: Any) -> tuple[Tensor, int]:
+        """Loss of a batch that was drawn, and the number of pairs it is made of."""
         ...
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from model.learned import Learned
 from model.pose_net import PoseNet
-from training.pose_learner import MIRROR, Prepared, true_motion
+from training.pose_learner import MIRROR
+from training.prepared import Prepared, true_motion
 from tusrec import poses
 from tusrec.comparison import correlation, slope
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.clips import Clip, read_training_clip
+from training.learner import KeptOnDisk
 from tusrec.errors import InputError
 
 Listing = Callable[[], list[Path]]
@@ -22,9 +23,14 @@ class Mixture:
     """
 
     def __init__(
-        self, lists: Sequence[Listing], prepare: Callable[[Clip], Any], capacity: int
+        self,
+        lists: Sequence[Listing],
+        prepare: Callable[[Clip], Any],
+        capacity: int,
+        on_disk: KeptOnDisk | None = None,
     ) -> None:
         self._lists, self._prepare, self._capacity = lists, prepare, capacity
+        self._on_disk = on_disk
         self._kept: OrderedDict[Path, Any] = OrderedDict()
         self._draws = 0
         self._look()
@@ -48,7 +54,9 @@ class Mixture:
             self._look()
         if path in self._kept:
             return self._kept[path]
-        prepared = self._prepared(path)
+        prepared = self._on_disk.kept(path) if self._on_disk else None
+        if prepared is None:
+            prepared = self._prepared(path)
         self._kept[path] = prepared
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
@@ -57,6 +65,9 @@ class Mixture:
     def _prepared(self, path: Path) -> Any:
         clip = read_training_clip(path)
         try:
-            return self._prepare(clip)
+            prepared = self._prepare(clip)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        if self._on_disk:
+            self._on_disk.keep(path, prepared)
+        return prepared

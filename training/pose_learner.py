@@ -9,20 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model import block_matching
-from model.canonical import Canvas, network_input, to_canvas
+from model.canonical import network_input
 from model.cells import block_shifts, cell_shifts
 from model.device import fast_arithmetic
 from model.pose_net import PoseNet, Seen
-from model.repeats import fresh_frames
+from training import canvases
 from training.clips import Clip
-from training.learner import draw_frames
-from tusrec import poses
+from training.learner import KeptOnDisk, draw_frames
+from training.prepared import Prepared, prepare, true_motion
 
 SMALL_MM = 0.1  # displacement at which the relative error stops counting as relative
 NLL_SHARE = 0.1
 CELLS_SHARE = 0.3
 BEFORE_SHARE = 0.3  # of what is seen before the frames are aligned
+CLIPS_ON_GPU = 24  # in a batch; they take 12 GB
 WINDOWS = 4  # stretches of a clip that frames are drawn from in one step
 KNOWN = 0.7  # of the pairs whose shift within the picture is known beforehand
 GUESS_ERROR = 0.15  # of what is known, as a share of it
@@ -31,40 +31,39 @@ FLIP = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)  # under x -> -x
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A clip on the canvas: levels (N, SIDE, SIDE) int8, poses (N, 4, 4) about its centre, mm."""
-
-    levels: Tensor
-    T_first_from_frame: NDArray[np.float64]
-    canvas: Canvas
-
-
-@dataclass(frozen=True)
 class PairBatch:
     """Pairs of frames with their true motions.
 
-    canvases: (F, 2, SIDE, SIDE). pairs: (P, 3) numbers of two of them, and how many frames they are
-    apart. scan: (P,) number of its clip.
+    levels: (F, SIDE, SIDE) int8 canvases. pairs: (P, 3) numbers of two of them, and how many frames
+    they are apart. scan: (P,) number of its clip.
     description: (P, 6). motion, units: (P, 6) true xi over the units, and the units. half_extent:
-    (P, 2) mm.
+    (P, 2) mm. guess: (P, BLOCKS^2, 2) shifts of the blocks as they may be known beforehand, or 0.
     """
 
-    canvases: Tensor
+    levels: Tensor
     pairs: Tensor
     scan: Tensor
     description: Tensor
     motion: Tensor
     units: Tensor
     half_extent: Tensor
+    guess: Tensor
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """The same on another device; frames travel as one byte a pixel."""
+        return PairBatch(*(part.to(device) for part in vars(self).values()))
 
 
 class PoseLearner:
     """The learner of `model.pose_net.PoseNet`; see `training.learner.Learner`."""
 
     clips_a_step = 3
+    kept_on_disk: KeptOnDisk | None = canvases
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        if device.type == "cuda":
+            self.clips_a_step = CLIPS_ON_GPU
         network = PoseNet().to(device)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -72,47 +71,26 @@ class PoseLearner:
         """Frames on the canvas and poses about its centre."""
         return prepare(clip)
 
-    def loss(self, prepared: Sequence[Prepared], rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Relative displacement error and Laplace likelihood of all pairs of a few frames."""
-        batch = draw_batch(prepared, rng, self.device)
+    def draw(self, prepared: Sequence[Prepared], rng: np.random.Generator) -> PairBatch:
+        """All pairs of a few frames."""
+        return draw_batch(prepared, rng)
+
+    def loss(self, batch: PairBatch) -> tuple[Tensor, int]:
+        """Relative displacement error and Laplace likelihood of the pairs."""
+        batch = batch.to(self.device)
         with fast_arithmetic(self.device):
             before, after = self.network(
-                batch.canvases,
+                network_input(batch.levels),
                 batch.pairs,
                 batch.scan,
                 batch.description,
-                guess(batch, rng),
+                batch.guess,
             )
         loss = pose_loss(after, batch) + BEFORE_SHARE * pose_loss(before, batch)
         return loss, len(batch.pairs)
 
 
-def prepare(clip: Clip) -> Prepared:
-    """A clip's frames, less what the screen added, and poses about the centre of their canvas.
-
-    Without those that only lead in or repeat the one before, as estimators see scans.
-    """
-    count = len(clip.frames)
-    seen = fresh_frames(clip.frames) & (np.arange(count) >= clip.lead_in)
-    seen[-2:] |= seen.sum() < 2  # one frame makes no pair
-    frames = clip.screen.taken_out(clip.frames)[0:count][seen]
-    moving = block_matching.moving_mask(frames)
-    canvas = Canvas.of(frames, moving, clip.spacing)
-    mask = torch.from_numpy(moving.astype(np.float32))
-    levels = to_canvas(torch.from_numpy(frames), mask, canvas)
-    T = poses.inverse(clip.T_first_from_frame[seen][:1]) @ clip.T_first_from_frame[seen]
-    return Prepared(levels, poses.about_point(T, canvas.centre_mm), canvas)
-
-
-def true_motion(prepared: Prepared, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Exponential coordinates (P, 6) of T_a_from_b, rad and mm about the canvas's centre."""
-    a, b = prepared.T_first_from_frame[pairs[:, 0]], prepared.T_first_from_frame[pairs[:, 1]]
-    return poses.log(poses.inverse(a) @ b)
-
-
-def draw_batch(
-    prepared: Sequence[Prepared], rng: np.random.Generator, device: torch.device
-) -> PairBatch:
+def draw_batch(prepared: Sequence[Prepared], rng: np.random.Generator) -> PairBatch:
     """All pairs of a few frames of each clip, forwards or backwards, as they are or flipped."""
     drawn = [part for one in prepared for part in _draw_windows(one, rng)]
     owners = [one for one in prepared for _ in range(WINDOWS)]
@@ -121,27 +99,31 @@ def draw_batch(
     each = [len(p) for p in pairs]
 
     def repeated(values: Sequence[NDArray[np.float64]]) -> Tensor:
-        return torch.from_numpy(np.repeat(np.array(values), each, axis=0)).float().to(device)
+        return torch.from_numpy(np.repeat(np.array(values), each, axis=0)).float()
 
     units = repeated([one.canvas.units() for one in owners])
-    levels = torch.cat([part.levels for part in drawn]).to(device)
-    scan = np.repeat(np.arange(len(drawn)) // WINDOWS, each)
+    motion = torch.from_numpy(np.concatenate([part.xi for part in drawn])).float() / units
+    description = repeated([one.canvas.description().astype(np.float64) for one in owners])
     return PairBatch(
-        network_input(levels),
-        torch.from_numpy(np.concatenate(pairs)).to(device),
-        torch.from_numpy(scan).to(device),
-        repeated([one.canvas.description().astype(np.float64) for one in owners]),
-        torch.from_numpy(np.concatenate([part.xi for part in drawn])).float().to(device) / units,
+        torch.cat([part.levels for part in drawn]),
+        torch.from_numpy(np.concatenate(pairs)),
+        torch.from_numpy(np.repeat(np.arange(len(drawn)) // WINDOWS, each)),
+        description,
+        motion,
         units,
         repeated([np.array(one.canvas.half_extent_mm) for one in owners]),
+        guess(motion, description, rng),
     )
 
 
-def guess(batch: PairBatch, rng: np.random.Generator) -> Tensor:
-    """Shifts of the blocks (P, BLOCKS^2, 2) as well as they may be known beforehand, or 0."""
-    known = torch.from_numpy(rng.random(len(batch.pairs)) < KNOWN)
-    noise = 1 + GUESS_ERROR * torch.from_numpy(rng.standard_normal((len(batch.pairs), 1, 2)))
-    shifts = block_shifts(batch.motion, batch.description)
+def guess(motion: Tensor, description: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shifts of the blocks (P, BLOCKS^2, 2) as well as they may be known beforehand, or 0.
+
+    motion, description: as in `PairBatch`.
+    """
+    known = torch.from_numpy(rng.random(len(motion)) < KNOWN)
+    noise = 1 + GUESS_ERROR * torch.from_numpy(rng.standard_normal((len(motion), 1, 2)))
+    shifts = block_shifts(motion, description)
     return shifts * (noise * known[:, None, None]).to(shifts)
 
 

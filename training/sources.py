@@ -11,6 +11,7 @@ from training.checkpoint import FILE as CHECKPOINT
 from training.checkpoint import OF_PEOPLE
 from training.clips import REAL_SEED, Clip, seed_of
 from training.folds import Fold, Others, subject_number
+from training.learner import KeptOnDisk
 from training.mixture import Mixture
 from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
@@ -119,13 +120,17 @@ def people_in(sources: Sequence[Source], fold: Fold) -> set[int]:
 
 
 def mixture_of(
-    sources: Sequence[Source], fold: Fold, prepare: Callable[[Clip], Any], capacity: int
+    sources: Sequence[Source],
+    fold: Fold,
+    prepare: Callable[[Clip], Any],
+    capacity: int,
+    on_disk: KeptOnDisk | None = None,
 ) -> Mixture:
     """Draws from sources in turn, without the subjects that a fold holds out.
 
     Raises InputError if nothing is left of one.
     """
-    return Mixture([partial(source.kept, fold) for source in sources], prepare, capacity)
+    return Mixture([partial(source.kept, fold) for source in sources], prepare, capacity, on_disk)
 
 
 def _beside(fold: Fold) -> str:

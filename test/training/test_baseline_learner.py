@@ -50,7 +50,7 @@ def test_the_loss_is_the_mean_square_of_the_corners_error(
     for extra, expected in ((0.0, 0.0), (0.6, 0.6**2 / 3)):
         network = Constant([*right[:5], right[5] + extra])
         monkeypatch.setattr(learner, "network", network)
-        loss, pairs = learner.loss([clip], np.random.default_rng(0))
+        loss, pairs = learner.loss(learner.draw([clip], np.random.default_rng(0)))
         assert pairs == 5
         assert loss.item() == pytest.approx(expected, abs=1e-4)
 

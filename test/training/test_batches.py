@@ -2,11 +2,14 @@
 
 import os
 import signal
+from collections.abc import Sequence
+from copy import deepcopy
 from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from synthetic import write_clips
@@ -24,9 +27,14 @@ def mixture(tmp_path: Path) -> Mixture:
     return mixture_of([source], Fold(), lambda clip: clip.seed[1], capacity=3)
 
 
+def as_they_are(clips: Sequence[Any], _: np.random.Generator) -> list[Any]:
+    """A batch of all that is drawn, in memory of its own."""
+    return deepcopy(list(clips))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_taken_up_again_is_given_the_same_batches(mixture: Mixture, workers: int) -> None:
-    batches = Batches(mixture, 4, seed=1, rank=0)
+    batches = Batches(mixture, as_they_are, 4, seed=1, rank=0)
     whole = first(6, batches)
     with from_step(batches, 3, workers) as upcoming:
         assert list(islice(upcoming, 3)) == whole[3:]
@@ -40,20 +48,22 @@ def first(count: int, batches: Batches) -> list[Any]:
 
 
 def test_processes_are_given_different_batches(mixture: Mixture) -> None:
-    assert first(4, Batches(mixture, 4, 1, rank=0)) != first(4, Batches(mixture, 4, 1, rank=1))
+    assert first(4, Batches(mixture, as_they_are, 4, 1, rank=0)) != first(
+        4, Batches(mixture, as_they_are, 4, 1, rank=1)
+    )
 
 
 def test_processes_that_read_ahead_outlive_a_request_to_end_that_goes_to_all(
     mixture: Mixture,
 ) -> None:
     before = active_children()
-    with from_step(Batches(mixture, 4, 1, 0), 0, 2) as upcoming:
+    with from_step(Batches(mixture, as_they_are, 4, 1, 0), 0, 2) as upcoming:
         begun = [next(upcoming), next(upcoming)]  # one of each process
         for child in set(active_children()).difference(before):
             for number in (signal.SIGTERM, signal.SIGINT):
                 os.kill(child.pid or 0, number)
         rest = [next(upcoming) for _ in range(4)]
-    assert begun + rest == first(6, Batches(mixture, 4, 1, 0))
+    assert begun + rest == first(6, Batches(mixture, as_they_are, 4, 1, 0))
 
 
 def test_processes_that_read_ahead_end_with_what_they_read_for_though_an_error_is_remembered(
@@ -62,7 +72,7 @@ def test_processes_that_read_ahead_end_with_what_they_read_for_though_an_error_i
     """Its traceback keeps all that was at work, and at its end a process waits for its own."""
 
     def fail() -> None:
-        with from_step(Batches(mixture, 4, 1, 0), 0, 2) as upcoming:
+        with from_step(Batches(mixture, as_they_are, 4, 1, 0), 0, 2) as upcoming:
             next(upcoming)
             raise RuntimeError("out of memory")
 
@@ -79,7 +89,7 @@ def test_processes_that_read_ahead_keep_no_files_open_for_clips_that_they_keep(
     source = find_source(write_clips(tmp_path / "clips", 24), tmp_path)
     mixture = mixture_of([source], Fold(), lambda clip: torch.from_numpy(clip.frames), capacity=24)
     before = active_children()
-    with from_step(Batches(mixture, 4, 1, 0), 0, 1) as upcoming:
+    with from_step(Batches(mixture, as_they_are, 4, 1, 0), 0, 1) as upcoming:
         next(upcoming)
         (child,) = set(active_children()).difference(before)
         files = Path(f"/proc/{child.pid}/fd")
@@ -97,7 +107,7 @@ def test_a_broken_clip_is_named_in_one_line_whoever_reads_it(tmp_path: Path, wor
     broken.write_bytes(b"cut short")
     with (
         pytest.raises(InputError) as found,
-        from_step(Batches(mixture, 2, 1, 0), 0, workers) as upcoming,
+        from_step(Batches(mixture, as_they_are, 2, 1, 0), 0, workers) as upcoming,
     ):
         next(upcoming)
     assert str(found.value).startswith(str(broken))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import SPACING, moving_clip
 
+from model.canonical import SIDE, network_input
 from model.cells import CELLS, block_shifts, cell_shifts
 from model.persistence import averaged
 from model.pose_net import DESCRIPTION, STEP, WIDTH, PoseNet, Seen
@@ -23,10 +24,9 @@ from training.pose_learner import (
     draw_batch,
     guess,
     pose_loss,
-    prepare,
-    true_motion,
 )
 from training.pose_learner import displacements as first_order_displacements
+from training.prepared import prepare, true_motion
 from training.tracked import cut
 from tusrec import poses
 from tusrec.calibration import Calibration
@@ -40,7 +40,8 @@ def batch_of(motion: torch.Tensor) -> PairBatch:
     count = len(motion)
     nothing = torch.zeros(0)
     told, half_extent = torch.zeros(count, DESCRIPTION), torch.full((count, 2), 5.0)
-    return PairBatch(nothing, nothing, nothing, told, motion, torch.ones(count, 6), half_extent)
+    units = torch.ones(count, 6)
+    return PairBatch(nothing, nothing, nothing, told, motion, units, half_extent, nothing)
 
 
 def seen_as(motion: torch.Tensor, log_scale: torch.Tensor) -> Seen:
@@ -145,8 +146,8 @@ def test_the_loss_is_least_at_the_truth_and_grows_with_every_freedoms_error() ->
 def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
     one = prepare(moving_clip())
     for seed in range(8):
-        batch = draw_batch([one], np.random.default_rng(seed), torch.device("cpu"))
-        first, second = batch.canvases[batch.pairs[0, :2], 0]
+        batch = draw_batch([one], np.random.default_rng(seed))
+        first, second = network_input(batch.levels)[batch.pairs[0, :2], 0]
         pixels = batch.motion[0, 3].round().int()
         moved = torch.roll(second, int(pixels), dims=1)
         inner = (slice(120, 200), slice(140, 180))
@@ -156,9 +157,9 @@ def test_a_flipped_picture_keeps_its_pixels_and_reflects_its_motion() -> None:
 
 def test_a_batch_holds_all_pairs_of_its_frames_within_the_longest_interval() -> None:
     prepared = [prepare(moving_clip((1, n), length=16)) for n in range(2)]
-    batch = draw_batch(prepared, np.random.default_rng(0), torch.device("cpu"))
+    batch = draw_batch(prepared, np.random.default_rng(0))
     windows = 2 * WINDOWS
-    assert batch.canvases.shape[:2] == (5 * windows, 2)
+    assert batch.levels.shape == (5 * windows, SIDE, SIDE)
     assert batch.pairs.shape == (10 * windows, 3)
     window = torch.arange(windows).repeat_interleave(10)
     assert (batch.pairs[:, :2] // 5 == window[:, None]).all()
@@ -176,7 +177,7 @@ def test_a_few_steps_lower_the_loss() -> None:
     optimizer = torch.optim.AdamW(learner.network.parameters(), lr=2e-3)
     losses = []
     for step in range(12):
-        loss, pairs = learner.loss(prepared, np.random.default_rng(step))
+        loss, pairs = learner.loss(learner.draw(prepared, np.random.default_rng(step)))
         assert pairs == 80
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -215,8 +216,8 @@ def test_predictions_come_in_millimetres_and_radians_of_the_clip() -> None:
 
 def test_what_is_known_beforehand_is_near_the_truth_or_nothing() -> None:
     one = prepare(moving_clip(length=16))
-    batch = draw_batch([one], np.random.default_rng(0), torch.device("cpu"))
-    known = guess(batch, np.random.default_rng(1))
+    batch = draw_batch([one], np.random.default_rng(0))
+    known = guess(batch.motion, batch.description, np.random.default_rng(1))
     true = block_shifts(batch.motion, batch.description)
     told = known.abs().amax(dim=(1, 2)) > 0
     assert 0.4 < told.float().mean() < 0.95

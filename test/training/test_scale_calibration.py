@@ -10,7 +10,7 @@ from synthetic import moving_clip
 from model.pose_net import INTERVALS, PoseNet
 from training.calibration import calibrated, held_across, in_halves, steps_of, stretch
 from training.measure import NAMES, Motions, held_out, network_motions, summary
-from training.pose_learner import prepare
+from training.prepared import prepare
 
 
 def test_stretched_scales_hold_68_percent_of_the_truth() -> None:

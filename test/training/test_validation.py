@@ -17,6 +17,7 @@ from model.screen import Screen
 from pipeline.evaluation import evaluate_scan
 from training.clips import Clip
 from training.folds import Fold, Others
+from training.learner import KeptOnDisk
 from training.sources import find_source, people_in
 from training.validation import (
     Amount,
@@ -47,9 +48,13 @@ class Learner:
     device = CPU
     network: torch.nn.Module
     clips_a_step = 1
+    kept_on_disk: KeptOnDisk | None = None
 
     def prepare(self, clip: Clip) -> Clip:
         return clip
+
+    def draw(self, *_: object) -> None:
+        raise NotImplementedError
 
     def loss(self, *_: object) -> tuple[torch.Tensor, int]:
         raise NotImplementedError

@@ -22,6 +22,7 @@ from model.identity import Identity
 from training import checkpoint, keeper
 from training.checkpoint import Progress, State
 from training.clips import Clip
+from training.learner import KeptOnDisk
 
 PAIRS = 5
 
@@ -30,6 +31,7 @@ class TinyLearner:
     """Guesses from a frame's mean brightness how far the probe has gone."""
 
     clips_a_step = 2
+    kept_on_disk: KeptOnDisk | None = None
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -43,11 +45,14 @@ class TinyLearner:
         rows = np.column_stack([brightness, clip.T_first_from_frame[:, 0, 3]])
         return torch.from_numpy(rows.astype(np.float32))
 
-    def loss(self, prepared: Sequence[Tensor], rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean square error of PAIRS rows."""
+    def draw(self, prepared: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+        """PAIRS rows."""
         rows = torch.cat(list(prepared))
-        chosen = rows[torch.from_numpy(rng.integers(len(rows), size=PAIRS))]
-        return (self.network(chosen[:, :1]) - chosen[:, 1:]).square().mean(), PAIRS
+        return rows[torch.from_numpy(rng.integers(len(rows), size=PAIRS))]
+
+    def loss(self, batch: Tensor) -> tuple[Tensor, int]:
+        """Mean square error of some rows."""
+        return (self.network(batch[:, :1]) - batch[:, 1:]).square().mean(), len(batch)
 
 
 class TinyEstimator(Identity):
