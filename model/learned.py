@@ -217,7 +217,7 @@ class Learned:
         compared = Compared.joined(
             run(lambda a, b: self._network.compare(frames, pairs[a:b]), len(pairs))
         )
-        before = means_by_group(compared, stretch)
+        before = means_by_group(compared, pairs, stretch)
         told = Told(before.mean(dim=0, keepdim=True), first, description)
 
         def aligned(start: int, stop: int) -> Compared:
@@ -229,7 +229,7 @@ class Learned:
             )
             return found
 
-        after = means_by_group(Compared.joined(run(aligned, len(pairs))), stretch)
+        after = means_by_group(Compared.joined(run(aligned, len(pairs))), pairs, stretch)
         return Stretches(middles.float(), before, after)
 
     def _encoded(

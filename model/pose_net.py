@@ -55,7 +55,8 @@ OWN = 32  # numbers a cell that say what one frame's speckle looks like
 WIDTH = 64
 DILATIONS = (1, 2, 4, 1)
 STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and how many times
-TOLD_GAP = 2  # frames between two, above which the network is not told more
+TOLD_GAP = 2  # frames from one to the other: not told apart beyond, and near up to here
+SUMMARY = WIDTH + 1  # numbers a cell that sum up pairs: what they look like, and speckle's share
 MOVED = 6  # numbers a cell that tell how far it moved within the picture
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
@@ -166,13 +167,15 @@ class Compared:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
-    def weighted(self) -> Tensor:
-        """Cells by the speckle they show, and how much that is: (B, WIDTH + 1, CELLS, CELLS).
+    def weighted(self, near: Tensor) -> Tensor:
+        """Cells by the speckle they show, and how much that is: (B, 2 SUMMARY, CELLS, CELLS).
 
-        `_Verdict` wants the mean over some pairs of the same part of the scan.
+        The second half is nothing but of pairs that are `near` (B,). `_Verdict` wants the mean over
+        some pairs of the same part of the scan.
         """
         share = self.share.reshape(-1, 1, CELLS, CELLS)
-        return torch.cat([self.cells.float() * share, share], dim=1)
+        every = torch.cat([self.cells.float() * share, share], dim=1)
+        return torch.cat([every, every * near.reshape(-1, 1, 1, 1)], dim=1)
 
     def overall(self) -> Tensor:
         """Mean (B, WIDTH) of the cells by the speckle they show; a product is fast on a CPU."""
@@ -255,9 +258,9 @@ class PoseNet(nn.Module):
         """
         encoded = self.encode(canvases)
         compared = self.compare(encoded, pairs, guess)
-        before = self.before(compared, means_by_group(compared, scan), scan, description)
+        before = self.before(compared, means_by_group(compared, pairs, scan), scan, description)
         aligned = self.compare_aligned(encoded, pairs, before, description)
-        return before, self.after(aligned, means_by_group(aligned, scan), scan, description)
+        return before, self.after(aligned, means_by_group(aligned, pairs, scan), scan, description)
 
     def encode(self, canvases: Tensor) -> Encoded:
         """Encode canvases (B, 2, SIDE, SIDE) of `canonical.network_input`."""
@@ -303,7 +306,7 @@ class _Verdict(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.scan = nn.Sequential(
-            nn.Linear(2 * WIDTH + DESCRIPTION, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
+            nn.Linear(3 * WIDTH + DESCRIPTION, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
         )
         self.usual = nn.Sequential(*_convolution(WIDTH, WIDTH), nn.Conv2d(WIDTH, WIDTH, 1))
         self.consider = nn.Sequential(*(_Block(dilation) for dilation in DILATIONS))
@@ -315,12 +318,13 @@ class _Verdict(nn.Module):
     def forward(self, pairs: Compared, scan: Tensor, part: Tensor, description: Tensor) -> Seen:
         """The motion of each pair.
 
-        scan: (G, WIDTH + 1, CELLS, CELLS) mean of `Compared.weighted` over pairs of some parts of
+        scan: (G, 2 SUMMARY, CELLS, CELLS) mean of `Compared.weighted` over pairs of some parts of
         the scan. part: (B,) that each pair is of. description: (B, DESCRIPTION).
         """
-        known = torch.cat([_overall(scan)[part], pairs.overall(), description], dim=1)
+        every, near = scan[:, :SUMMARY], scan[:, SUMMARY:]
+        known = torch.cat([_law(every, near)[part], pairs.overall(), description], dim=1)
         told = self.scan(known)[:, :, None, None].to(pairs.cells.dtype)
-        usual = self.usual((scan[:, :-1] / (scan[:, -1:] + 1e-3)).to(pairs.cells.dtype))
+        usual = self.usual((every[:, :-1] / (every[:, -1:] + 1e-3)).to(pairs.cells.dtype))
         considered = self.consider(pairs.cells + told + usual[part])
         raw = self.cell(considered).flatten(2).mT.float()
         sizes = functional.softplus(raw[..., 2:3])
@@ -360,14 +364,26 @@ def _whole_steps(guess: Tensor) -> Tensor | None:
 
 
 def _overall(weighted: Tensor) -> Tensor:
-    """Means over the picture (B, WIDTH) of `Compared.weighted` (B, WIDTH + 1, CELLS, CELLS)."""
+    """Means over the picture (B, WIDTH) of half of `Compared.weighted` (B, SUMMARY, ...)."""
     sums = weighted.sum(dim=(2, 3))
     return sums[:, :-1] / (sums[:, -1:] + 1e-3)
 
 
-def means_by_group(compared: Compared, group: Tensor) -> Tensor:
-    """Means (G, ...) of `Compared.weighted` over the pairs of each group 0..G-1, group: (P,)."""
-    values = compared.weighted()
+def _law(every: Tensor, near: Tensor) -> Tensor:
+    """Means over the picture and all pairs, and by how much near ones differ: (G, 2 WIDTH).
+
+    That tells how speckle is lost: by a single look little at first and then more, by a mean of
+    looks as much with every frame, to noise all at once. every, near: (G, SUMMARY, CELLS, CELLS) of
+    all pairs and of the near ones, which may show no speckle at all: then they differ by nothing.
+    """
+    overall = _overall(every)
+    any_near = near[:, -1].sum(dim=(1, 2)) > 0
+    return torch.cat([overall, (_overall(near) - overall) * any_near[:, None]], dim=1)
+
+
+def means_by_group(compared: Compared, pairs: Tensor, group: Tensor) -> Tensor:
+    """Means (G, ...) of `Compared.weighted` over the pairs (P, 3) of each group (P,) 0..G-1."""
+    values = compared.weighted(pairs[:, 2] <= TOLD_GAP)
     one_hot = functional.one_hot(group).mT.to(values.dtype)
     means = (one_hot / one_hot.sum(dim=1, keepdim=True).clamp(min=1)) @ values.flatten(1)
     return means.reshape(-1, *values.shape[1:])

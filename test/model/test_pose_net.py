@@ -20,6 +20,7 @@ from model.pose_net import (
     LOG_SCALES,
     MOVED,
     STEP,
+    TOLD_GAP,
     Encoded,
     PoseNet,
     Seen,
@@ -85,6 +86,22 @@ def test_pairs_of_one_scan_are_told_of_each_other() -> None:
         together = net(frames, pairs, torch.tensor([1, 1]), told, unknown)
     for alone, among_others in zip(apart, together, strict=True):
         assert (alone.motion - among_others.motion).abs().max() > 1e-6
+
+
+def test_a_pair_is_told_how_near_pairs_of_its_scan_differ_from_all() -> None:
+    net, frames = network(), canvases(4)
+    told, unknown = torch.zeros(3, DESCRIPTION), torch.zeros(3, BLOCKS**2, 2)
+
+    def motion(gap: int) -> torch.Tensor:
+        """Of pairs of two scans; `gap` is that of another pair of the first one."""
+        pairs = torch.tensor([[0, 1, 1], [1, 2, gap], [2, 3, 1]])
+        with torch.inference_mode():
+            found: Seen = net(frames, pairs, torch.tensor([0, 0, 1]), told, unknown)[1]
+        return found.motion
+
+    near, far = motion(TOLD_GAP), motion(2 * TOLD_GAP)  # of themselves they are told alike
+    assert (near[0] - far[0]).abs().max() > 1e-6
+    torch.testing.assert_close(near[2], far[2], atol=1e-6, rtol=1e-5)
 
 
 def test_a_pair_is_told_whether_its_frames_are_neighbours_and_no_more() -> None:
