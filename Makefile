@@ -48,6 +48,9 @@ score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOIN
 
 CLIPS ?= .cache/clips
 CLIPS_EACH ?= 5000
+# Processes that make clips.
+MAKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+SIMULATE = $(PY) -m training.simulated --jobs $(MAKERS)
 MINUTES ?= 600
 # Long clips that set the uncertainty, and twice as many of rotation scans.
 UNSEEN_SWEEPS ?= 30
@@ -61,36 +64,26 @@ FROM ?= weights/tusrec.safetensors
 CALIBRATE ?= $(if $(FOLD),$(DATA))
 
 train: $(READY)  ## as the shipped weights were made: simulate clips, train; the same command goes on
-	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
-	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
-		--count $(CLIPS_EACH) & rotation=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/wide --seed 2 --length 48 --count $(CLIPS_EACH) && \
-	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
-		--count $(CLIPS_EACH) && wait $$rotation
-	trap 'kill $$rotation 2>/dev/null' EXIT INT TERM; \
-	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 4 --usual rotation --grabbed \
-		--length 32 --count $(CLIPS_EACH) & rotation=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/grabbed --seed 5 --usual sweeps --grabbed \
-		--length 32 --count $(CLIPS_EACH) && wait $$rotation
+	$(SIMULATE) $(CLIPS)/rotation --seed 1 --usual rotation --length 32 --count $(CLIPS_EACH)
+	$(SIMULATE) $(CLIPS)/wide --seed 2 --length 48 --count $(CLIPS_EACH)
+	$(SIMULATE) $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 --count $(CLIPS_EACH)
+	$(SIMULATE) $(CLIPS)/grabbed --seed 4 --usual rotation --grabbed --length 32 --count $(CLIPS_EACH)
+	$(SIMULATE) $(CLIPS)/grabbed --seed 5 --usual sweeps --grabbed --length 32 --count $(CLIPS_EACH)
 	$(PY) $(if $(filter-out 1,$(TRAINERS)),-m torch.distributed.run --standalone --nproc-per-node $(TRAINERS)) train.py \
 		--data $(CLIPS)/rotation $(CLIPS)/wide $(CLIPS)/sweeps $(CLIPS)/grabbed --rate 2e-3 --keep 2000 \
 		--minutes $(MINUTES) --validate-minutes 1e9 --output out/train
-	trap 'kill $$sweeps 2>/dev/null' EXIT INT TERM; \
-	$(PY) -m training.simulated $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 400 \
-		--first 100000 --count $(UNSEEN_SWEEPS) & sweeps=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 400 \
-		--first 100000 --count $$((2 * $(UNSEEN_SWEEPS))) && wait $$sweeps
+	$(SIMULATE) $(CLIPS)/unseen/sweeps --seed 3 --usual sweeps --length 400 --first 100000 \
+		--count $(UNSEEN_SWEEPS)
+	$(SIMULATE) $(CLIPS)/unseen/rotation --seed 1 --usual rotation --length 400 --first 100000 \
+		--count $$((2 * $(UNSEEN_SWEEPS)))
 	$(PY) -m training.export out/train --weights out/train/weights --calibrate $(CLIPS)/unseen
 
 RIVALS_EACH ?= 400
 RIVALS_MINUTES ?= 40
 
 rivals: $(READY)  ## tusrec against the organisers' network, both from the start, same clips and minutes
-	trap 'kill $$sweeps 2>/dev/null' EXIT INT TERM; \
-	$(PY) -m training.simulated $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 \
-		--count $(RIVALS_EACH) & sweeps=$$!; \
-	$(PY) -m training.simulated $(CLIPS)/rotation --seed 1 --usual rotation --length 32 \
-		--count $(RIVALS_EACH) && wait $$sweeps
+	$(SIMULATE) $(CLIPS)/sweeps --seed 3 --usual sweeps --length 32 --count $(RIVALS_EACH)
+	$(SIMULATE) $(CLIPS)/rotation --seed 1 --usual rotation --length 32 --count $(RIVALS_EACH)
 	export OMP_NUM_THREADS=1; trap 'kill $$baseline 2>/dev/null' EXIT INT TERM; \
 	$(PY) train.py --model baseline --data $(CLIPS)/rotation $(CLIPS)/sweeps --keep 500 \
 		--minutes $(RIVALS_MINUTES) --validate-minutes 1e9 --output out/rivals/baseline & baseline=$$!; \

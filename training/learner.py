@@ -15,11 +15,15 @@ from training.clips import Clip
 class KeptOnDisk(Protocol):
     """What was prepared of clips, beside them."""
 
-    def kept(self, clip: Path) -> Any:
-        """What was prepared of a clip's file; None if nothing is there or it is out of date."""
+    def stamp(self, clip: Path) -> dict[str, str]:
+        """What tells that what was prepared of a clip's file is of it as it is now."""
         ...
 
-    def keep(self, clip: Path, laid: Any) -> None:
+    def kept(self, clip: Path, stamped: dict[str, str]) -> Any:
+        """What was prepared of a clip's file with this stamp; None if there is nothing."""
+        ...
+
+    def keep(self, clip: Path, stamped: dict[str, str], laid: Any) -> None:
         """Keep it, if that is possible."""
         ...
 
@@ -38,7 +42,7 @@ class Learner(Protocol):
     device: torch.device
 
     def prepare(self, clip: Clip) -> Any:
-        """What is kept in memory of a clip."""
+        """What batches are drawn from of a clip."""
         ...
 
     def draw(self, prepared: Sequence[Any], rng: np.random.Generator) -> Any:

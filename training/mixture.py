@@ -54,20 +54,25 @@ class Mixture:
             self._look()
         if path in self._kept:
             return self._kept[path]
-        prepared = self._on_disk.kept(path) if self._on_disk else None
-        if prepared is None:
-            prepared = self._prepared(path)
+        prepared = self._from_disk(path, self._on_disk) if self._on_disk else self._prepared(path)
         self._kept[path] = prepared
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return prepared
 
+    def _from_disk(self, path: Path, on_disk: KeptOnDisk) -> Any:
+        if not path.exists():
+            return self._prepared(path)  # which tells it
+        stamp = on_disk.stamp(path)
+        prepared = on_disk.kept(path, stamp)
+        if prepared is None:
+            prepared = self._prepared(path)
+            on_disk.keep(path, stamp, prepared)
+        return prepared
+
     def _prepared(self, path: Path) -> Any:
         clip = read_training_clip(path)
         try:
-            prepared = self._prepare(clip)
+            return self._prepare(clip)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        if self._on_disk:
-            self._on_disk.keep(path, prepared)
-        return prepared

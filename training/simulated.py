@@ -9,7 +9,7 @@ that `sim.probe.Probe` states.
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
+from training.spread import spread
 from tusrec import poses
 from tusrec.errors import InputError, TusrecError
 from tusrec.options import whole_number
@@ -59,6 +60,7 @@ PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
 Array = NDArray[np.float64]
+Maker = Callable[[tuple[int, int], int], Clip]  # of a seed, and so many frames
 log = logging.getLogger("training.simulated")
 
 
@@ -256,7 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_clips(options: argparse.Namespace) -> None:
     """Write clips first..first+count-1 of one set, going on where an earlier run ended.
 
-    Raises InputError for a seed kept for evaluation or clips longer than scans, and OutputError.
+    Raises InputError for a seed kept for evaluation or clips longer than scans, OutputError, and
+    OutOfMemoryError if one of several processes was killed.
     """
     require_training_seed(options.seed)
     longest = longest_clip(options.usual)
@@ -264,10 +267,15 @@ def write_clips(options: argparse.Namespace) -> None:
         raise InputError(f"--length: found {options.length}, expected {longest} frames at most")
     usual = partial(usual_clip, kind=options.usual, by_grabber=options.grabbed)
     make = usual if options.usual else partial(simulated_clip, screen=options.screen)
-    for number in range(options.first, options.first + options.count, options.step):
-        path = options.folder / f"{options.seed}_{number:06d}.safetensors"
-        if not path.exists():
-            write_clip(make((options.seed, number), options.length), path)
+    write = partial(_write, make, options.folder, options.seed, options.length)
+    numbers = range(options.first, options.first + options.count, options.step)
+    spread(write, numbers, options.jobs)
+
+
+def _write(make: Maker, folder: Path, seed: int, length: int, number: int) -> None:
+    path = folder / f"{seed}_{number:06d}.safetensors"
+    if not path.exists():
+        write_clip(make((seed, number), length), path)
 
 
 def longest_clip(kind: str | None) -> int:
@@ -286,7 +294,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=whole_number(0), default=1)
     add("--first", type=whole_number(0), default=0, help="number of the first clip")
     add("--count", type=whole_number(1), default=1000, help="of clips from there on")
-    add("--step", type=whole_number(1), default=1, help="number of processes that share them")
+    add("--step", type=whole_number(1), default=1, help="number of machines that share them")
+    add("--jobs", type=whole_number(1), default=1, help="processes")
     add("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
     add("--grabbed", action="store_true", help="these, as grabbers record them")
     add("--screen", choices=tuple(SCREENS), help="of clips of all kinds (default: all, by share)")

@@ -23,6 +23,7 @@ from model.repeats import Picked, pictures
 from model.screen import Screen
 from sim.dataset import CARD
 from sim.stream import require_training_seed
+from training import canvases
 from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
@@ -142,6 +143,7 @@ def _discard_stale(scan: Scan, subject: Path) -> None:
     path = subject / f"{scan.key}.cut"
     if not path.exists() or path.read_bytes() != now:
         for clip in subject.glob(f"{glob.escape(scan.key)}_?????.safetensors"):
+            canvases.of(clip).unlink(missing_ok=True)
             clip.unlink()
         write_bytes(path, now, "what clips were cut from")
 

@@ -22,6 +22,10 @@ class OutputError(TusrecError):
     exit_code = 2
 
 
+class BusyError(OutputError):
+    """Another process is writing the same file."""
+
+
 class OutOfMemoryError(TusrecError):
     """Host or device memory ran out, and smaller batches did not help."""
 

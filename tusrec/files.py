@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tusrec.errors import InputError, OutputError
+from tusrec.errors import BusyError, InputError, OutputError
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def _take(lock: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise OutputError(
+        raise BusyError(
             f"{path}: another run is writing it; wait for that, or choose another place"
         ) from error
     except OSError:  # a file system without locks

@@ -1,6 +1,7 @@
 """Batches: the same for a step whoever reads them, and wherever reading begins."""
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic import write_clips
+from synthetic import moving_clip, write_clips
 
 from training.batches import Batches, from_step
 from training.folds import Fold
 from training.mixture import Mixture
+from training.pose_learner import draw_batch
+from training.prepared import prepare
 from training.sources import find_source, mixture_of
 from tusrec.errors import InputError
 
@@ -112,3 +115,21 @@ def test_a_broken_clip_is_named_in_one_line_whoever_reads_it(tmp_path: Path, wor
         next(upcoming)
     assert str(found.value).startswith(str(broken))
     assert "\n" not in str(found.value)
+
+
+def test_too_little_shared_memory_is_told_before_it_is_waited_for(
+    mixture: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(Path("/"))._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with (
+        pytest.raises(InputError, match=r"/dev/shm: found 0 MB free.*--shm-size"),
+        from_step(Batches(mixture, as_they_are, 4, 1, 0), 0, 2),
+    ):
+        pass
+
+
+def test_what_is_drawn_shares_no_memory_with_what_it_is_drawn_from() -> None:
+    prepared = [prepare(moving_clip(length=16))]
+    batch = draw_batch(prepared, np.random.default_rng(0))
+    assert not np.shares_memory(batch.levels.numpy(), prepared[0].levels.numpy())

@@ -1,6 +1,8 @@
 """Clips laid out once: what is kept is what would be laid out, and never what is out of date."""
 
+import logging
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from synthetic import moving_clip
 
-from training import canvases
+from training import canvases, prepared
 from training.clips import Clip, write_clip
 from training.mixture import Mixture
 from training.prepared import Prepared, prepare
-from tusrec.errors import OutputError
+from tusrec.errors import BusyError, InputError, OutputError
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What was told once may be told again."""
+    canvases._tell_once.cache_clear()
 
 
 @pytest.fixture
@@ -26,16 +34,28 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def laid(path: Path) -> Prepared:
     found = prepare(moving_clip())
-    canvases.keep(path, found)
+    canvases.keep(path, canvases.stamp(path), found)
     return found
 
 
-def file_of(clip: Path) -> Path:
-    return clip.with_suffix(".canvas")
+def kept(clip: Path) -> Prepared | None:
+    return canvases.kept(clip, canvases.stamp(clip))
+
+
+def drawn(clip: Path) -> tuple[Prepared, int]:
+    """What a run draws from that begins now, and how many clips it lays out for it."""
+    laid_out = []
+
+    def noted(read: Clip) -> Prepared:
+        laid_out.append(read)
+        return prepare(read)
+
+    (found,) = Mixture([lambda: [clip]], noted, 1, canvases).draw(1, np.random.default_rng(0))
+    return found, len(laid_out)
 
 
 def test_what_is_kept_is_what_was_laid_out(path: Path, laid: Prepared) -> None:
-    found = canvases.kept(path)
+    found = kept(path)
     assert found is not None
     assert torch.equal(found.levels, laid.levels)
     np.testing.assert_array_equal(found.T_first_from_frame, laid.T_first_from_frame)
@@ -43,59 +63,106 @@ def test_what_is_kept_is_what_was_laid_out(path: Path, laid: Prepared) -> None:
 
 
 def test_a_clip_is_laid_out_once_whoever_draws_it(path: Path) -> None:
-    laid_out = []
-
-    def noted(clip: Clip) -> Prepared:
-        laid_out.append(clip)
-        return prepare(clip)
-
-    def draw() -> None:
-        mixture = Mixture([lambda: [path]], noted, 1, canvases)
-        mixture.draw(1, np.random.default_rng(0))
-
-    draw()
-    draw()
-    assert len(laid_out) == 1
+    assert [drawn(path)[1] for _ in range(3)] == [1, 0, 0]
 
 
-def test_a_clip_that_was_made_anew_is_laid_out_anew(path: Path, laid: Prepared) -> None:
-    later = file_of(path).stat().st_mtime_ns + 10**9
-    os.utime(path, ns=(later, later))
-    assert canvases.kept(path) is None
+def test_a_clip_that_is_replaced_even_by_an_older_file_is_laid_out_anew(path: Path) -> None:
+    other = path.parent / "other"
+    write_clip(moving_clip((1, 1)), other)
+    os.utime(other, ns=(0, 0))
+    before = drawn(path)[0]
+    other.replace(path)
+    after, laid_out = drawn(path)
+    assert laid_out == 1
+    assert not torch.equal(after.levels, before.levels)
+
+
+def test_a_clip_that_is_written_anew_while_it_is_laid_out_is_laid_out_again(path: Path) -> None:
+    def rewritten(read: Clip) -> Prepared:
+        write_clip(moving_clip((1, 1)), path)
+        return prepare(read)
+
+    Mixture([lambda: [path]], rewritten, 1, canvases).draw(1, np.random.default_rng(0))
+    assert drawn(path)[1] == 1
+
+
+def test_a_clip_kept_for_evaluation_is_refused_though_a_canvas_lies_there(path: Path) -> None:
+    drawn(path)
+    write_clip(moving_clip((900_000, 0)), path)
+    with pytest.raises(InputError, match="900000"):
+        drawn(path)
+
+
+def test_all_code_that_lays_clips_out_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {module.__name__ for module in canvases.CODE}
+    parts = [part for module in canvases.CODE for part in vars(module).values()]
+    names = {
+        str(getattr(part, "__module__", None) or getattr(part, "__name__", "")) for part in parts
+    }
+    of_estimators = {"model.interface"}
+    assert {name for name in map(str, names) if name.startswith("model.")} <= known | of_estimators
+    monkeypatch.setattr(canvases, "CODE", (prepared,))
+    before = canvases._code()
+    canvases._code.cache_clear()
+    assert canvases._code() != before
+    canvases._code.cache_clear()
 
 
 @pytest.mark.usefixtures("laid")
-def test_what_other_code_laid_out_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canvases, "_made_by", lambda: {"code": "of another day"})
-    assert canvases.kept(path) is None
-
-
-@pytest.mark.usefixtures("laid")
-@pytest.mark.parametrize("fault", ["cut short", "of a size", "without poses", "not there"])
+@pytest.mark.parametrize(
+    "fault", ["cut short", "of a size", "of a kind", "one number", "without poses", "not there"]
+)
 def test_what_is_broken_is_laid_out_anew(path: Path, fault: str) -> None:
-    file = file_of(path)
+    file, stamp = canvases.of(path), canvases.stamp(path)
     tensors = load_file(file)
+    levels = tensors["levels"]
+    other = {
+        "of a size": levels[:, :-1].clone(),
+        "of a kind": levels.float(),
+        "one number": torch.tensor(1, dtype=torch.int8),
+    }
     if fault == "cut short":
         file.write_bytes(file.read_bytes()[:-10])
-    elif fault == "of a size":
-        save_file(
-            tensors | {"levels": tensors["levels"][:, :-1].clone()}, file, canvases._made_by()
-        )
     elif fault == "without poses":
         del tensors["T_first_from_frame"]
-        save_file(tensors, file, canvases._made_by())
-    else:
+        save_file(tensors, file, stamp)
+    elif fault == "not there":
         file.unlink()
-    assert canvases.kept(path) is None
+    else:
+        save_file(tensors | {"levels": other[fault]}, file, stamp)
+    assert kept(path) is None
 
 
-def test_where_nothing_can_be_written_clips_are_laid_out_each_time(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_nothing_can_be_written_clips_are_laid_out_each_time_which_is_told_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
         raise OutputError(f"{path}: read-only")
 
     monkeypatch.setattr(canvases, "write_bytes", refuse)
-    canvases.keep(path, prepare(moving_clip()))
-    assert canvases.kept(path) is None
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    with caplog.at_level(logging.WARNING):
+        assert [drawn(path)[1] for _ in range(2)] == [1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: read-only; clips are laid out each time they are read, .25 s each"
+    ]
+
+
+def test_of_a_disk_that_is_all_but_full_nothing_is_taken(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = shutil.disk_usage(path)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    drawn(path)
+    assert not canvases.of(path).exists()
+    assert "found less than 2 GB free" in caplog.text
+
+
+def test_another_process_that_lays_out_the_same_clip_is_no_fault(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def busy(*_: object) -> None:
+        raise BusyError(f"{path}: another run is writing it")
+
+    monkeypatch.setattr(canvases, "write_bytes", busy)
+    assert drawn(path)[1] == 1
+    assert not caplog.records

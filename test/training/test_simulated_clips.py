@@ -183,7 +183,7 @@ def test_without_a_change_of_pace_frames_are_about_evenly_spaced(
     assert len(np.unique(steps)) >= 3
 
 
-def test_clips_are_made_from_a_number_on_and_shared_among_processes(
+def test_clips_are_made_from_a_number_on_and_shared_among_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -194,6 +194,15 @@ def test_clips_are_made_from_a_number_on_and_shared_among_processes(
         assert simulated.main([str(tmp_path), *order]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"7_{number:06d}.safetensors" for number in range(10, 14)]
+
+
+def test_several_processes_make_the_clips_that_one_makes(tmp_path: Path) -> None:
+    for jobs in ("1", "2"):
+        order = ["--seed", "7", "--count", "2", "--usual", "rotation", "--length", "2"]
+        assert simulated.main([str(tmp_path / jobs), *order, "--jobs", jobs]) == 0
+    alone, shared = (sorted((tmp_path / jobs).iterdir()) for jobs in ("1", "2"))
+    assert [path.name for path in alone] == [path.name for path in shared]
+    assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in shared]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from training.baseline_learner import BaselineLearner
 from training.checkpoint import Progress, State, read_average, read_progress, read_tensors
 from training.clips import Clip, write_clip
 from training.mixture import Mixture
-from training.pose_learner import PoseLearner
 
 ROOT = Path(train.__file__).parent
 NEVER = "1e9"
@@ -104,9 +103,10 @@ class TestModels:
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(PoseLearner, "clips_a_step", 1)
         held_out = write_clips(tmp_path / "held", 1, first_seed=900_000)
-        assert run(clips, tmp_path / "run", 1, "--validate", str(held_out)) == 0
+        options = ["--clips", "1", "--validate", str(held_out)]
+        assert run(clips, tmp_path / "run", 1, *options) == 0
+        assert len(list(clips.glob("*.canvas"))) == 1
         weights = read_average(tmp_path / "run" / "checkpoint.safetensors")
         check_weights(PoseNet(), weights, "checkpoint")
         lines = journal.read(tmp_path / "run")
