@@ -54,8 +54,8 @@ FINE_TUNING = 0.2  # of the rate, where training begins with trained weights
 WARM_UP_STEPS = 200
 LARGEST_GRADIENT = 5.0
 MORE_MEMORY = (
-    "take fewer clips a batch (--clips) or keep fewer (--keep), choose another --device or end "
-    "what else uses this one; the last checkpoint is good"
+    "take fewer clips a batch (--clips), keep or read ahead fewer (--keep, --workers), choose "
+    "another --device or end what else uses this one; the last checkpoint is good"
 )
 log = logging.getLogger("train")
 

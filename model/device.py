@@ -27,6 +27,7 @@ OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",
     "ALLOC_FAILED",  # of cuBLAS and cuFFT
     "ALLOCATION_FAILED",  # of cuDNN
+    "DataLoader worker (pid",  # of a process that read ahead and was killed
 )
 
 

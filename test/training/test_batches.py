@@ -15,6 +15,7 @@ import pytest
 import torch
 from synthetic import moving_clip, write_clips
 
+from model.device import is_out_of_memory
 from training.batches import Batches, from_step
 from training.folds import Fold
 from training.mixture import Mixture
@@ -115,6 +116,24 @@ def test_a_broken_clip_is_named_in_one_line_whoever_reads_it(tmp_path: Path, wor
         next(upcoming)
     assert str(found.value).startswith(str(broken))
     assert "\n" not in str(found.value)
+
+
+def test_a_process_that_reads_ahead_and_is_killed_counts_as_memory_that_ran_out(
+    mixture: Mixture,
+) -> None:
+    before = active_children()
+
+    def read_on() -> None:
+        with from_step(Batches(mixture, as_they_are, 4, 1, 0), 0, 1) as upcoming:
+            next(upcoming)
+            (child,) = set(active_children()).difference(before)
+            os.kill(child.pid or 0, signal.SIGKILL)
+            for _ in range(10):
+                next(upcoming)
+
+    with pytest.raises(RuntimeError) as found:
+        read_on()
+    assert is_out_of_memory(found.value)
 
 
 def test_too_little_shared_memory_is_told_before_it_is_waited_for(
