@@ -4,6 +4,7 @@
 HDF5 file a slice at a time; training's batches lie ready in the host's memory.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from training.clips import Clip
 from training.pose_learner import PoseLearner
 from training.prepared import prepare
 from tusrec.calibration import read_calibration
+from tusrec.errors import InputError
 
 GB = 1e9
 CLIPS = (3, 12, 24)  # in a batch
@@ -38,7 +40,7 @@ def main() -> None:
     for frames in (400, 1500):
         say(speed(device, frames))
     for clips in CLIPS:
-        say(training(device, clips))
+        say(training_pace(device, clips))
 
 
 def agreement(device: torch.device) -> str:
@@ -68,7 +70,7 @@ def speed(device: torch.device, frames: int) -> str:
     )
 
 
-def training(device: torch.device, clips: int, steps: int = 20) -> str:
+def training_pace(device: torch.device, clips: int, steps: int = 20) -> str:
     """Steps of training on batches of so many clips."""
     learner = PoseLearner(device)
     state = begun(learner.network, Progress("tusrec", 0))
@@ -116,4 +118,8 @@ def _sample() -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
