@@ -5,15 +5,22 @@ HDF5 file a slice at a time; training's batches lie ready in the host's memory.
 """
 
 import sys
-import time
-from pathlib import Path
+from functools import partial
 
-import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bench.pose_model import CPU, SAMPLE, our_estimator, say, scan_on_disk, seconds_to_estimate
+from bench.pose_model import (
+    CPU,
+    GB,
+    SAMPLE,
+    our_estimator,
+    sample_frames,
+    say,
+    scan_on_disk,
+    seconds,
+    seconds_to_estimate,
+)
 from model.device import choose_device, describe_device, repeatable_float32
 from model.interface import LocalMotions
 from model.learned import Learned
@@ -27,7 +34,6 @@ from training.prepared import prepare
 from tusrec.calibration import read_calibration
 from tusrec.errors import InputError
 
-GB = 1e9
 CLIPS = (3, 12, 24)  # in a batch
 CLIP_FRAMES = 32
 
@@ -76,15 +82,17 @@ def training_pace(device: torch.device, clips: int, steps: int = 20) -> str:
     state = begun(learner.network, Progress("tusrec", 0))
     prepared = [prepare(_clip())] * clips
     batches = [learner.draw(prepared, np.random.default_rng(n)) for n in range(4)]
+
+    def train(steps: int) -> None:
+        for step in range(steps):
+            loss, _ = learner.loss(batches[step % len(batches)])
+            descend(loss, learner.network, state, 1e-4)
+        torch.cuda.synchronize(device)
+
     torch.cuda.reset_peak_memory_stats(device)
-    for step in range(steps + 5):
-        if step == 5:  # the first ones choose their algorithms
-            torch.cuda.synchronize(device)
-            started = time.perf_counter()
-        loss, pairs = learner.loss(batches[step % len(batches)])
-        descend(loss, learner.network, state, 1e-4)
-    torch.cuda.synchronize(device)
-    each = (time.perf_counter() - started) / steps
+    train(5)  # which choose their algorithms
+    each = seconds(partial(train, steps)) / steps
+    pairs = len(batches[0].pairs)
     peak = torch.cuda.max_memory_allocated(device) / GB
     return (
         f"training, {clips} clips a batch: {1000 * each:.0f} ms a step of {pairs} pairs, "
@@ -93,7 +101,8 @@ def training_pace(device: torch.device, clips: int, steps: int = 20) -> str:
 
 
 def _steps_of_sample(estimator: Learned, device: torch.device) -> LocalMotions:
-    return estimator.estimate(_sample(), read_calibration(SAMPLE / "calib_matrix.csv"), device)
+    calibration = read_calibration(SAMPLE / "calib_matrix.csv")
+    return estimator.estimate(sample_frames(), calibration, device)
 
 
 def _difference(found: LocalMotions, other: LocalMotions) -> str:
@@ -107,14 +116,7 @@ def _clip() -> Clip:
     T = np.tile(np.eye(4), (CLIP_FRAMES, 1, 1))
     T[:, 2, 3] = 0.3 * np.arange(CLIP_FRAMES)
     spacing = read_calibration(SAMPLE / "calib_matrix.csv").spacing
-    return Clip(_sample()[:CLIP_FRAMES], T, spacing, (1, 0))
-
-
-def _sample() -> NDArray[np.uint8]:
-    path = next(Path(SAMPLE / "frames").glob("*/*.h5"))
-    with h5py.File(path) as file:
-        frames: NDArray[np.uint8] = file["frames"][()]
-    return frames
+    return Clip(sample_frames()[:CLIP_FRAMES], T, spacing, (1, 0))
 
 
 if __name__ == "__main__":

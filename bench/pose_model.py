@@ -123,11 +123,17 @@ def seconds_a_pair(network: torch.nn.Module, path: Path, pairs: int) -> float:
     return float(np.median(taken[1:]))
 
 
+def sample_frames() -> NDArray[np.uint8]:
+    """The sample's frames (N, H, W)."""
+    with h5py.File(next((SAMPLE / "frames").glob("*/*.h5"))) as file:
+        frames: NDArray[np.uint8] = file["frames"][()]
+    return frames
+
+
 @contextmanager
 def scan_on_disk(frames: int) -> Iterator[Path]:
     """An HDF5 file of the sample's frames over and over, to and fro, while the block runs."""
-    with h5py.File(next((SAMPLE / "frames").glob("*/*.h5"))) as file:
-        sample: NDArray[np.uint8] = file["frames"][()]
+    sample = sample_frames()
     there_and_back = np.concatenate([sample, sample[::-1]])
     with tempfile.TemporaryDirectory(prefix="tusrec-bench-") as folder:
         path = Path(folder) / "frames.h5"

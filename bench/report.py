@@ -19,12 +19,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import predict
 from bench.main_job import require_done
+from bench.pose_model import SAMPLE, sample_frames
 from bench.volume import rotation
 from tusrec import poses
 from tusrec.calibration import read_calibration
 
 FRAMES = 1500
-SAMPLE = Path("sample")
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 DRAWN = "return document.documentElement.dataset.ready && performance.now()"
 
@@ -76,8 +76,7 @@ def move(result: Path) -> None:
 def noisy_frames() -> NDArray[np.uint8]:
     """The sample's frames over and over, (FRAMES, H, W)."""
     random = np.random.default_rng(0)
-    with h5py.File(next((SAMPLE / "frames").glob("*/*.h5"))) as file:
-        frames = file["frames"][()]
+    frames = sample_frames()
     made = np.empty((FRAMES, *frames.shape[1:]), np.uint8)
     for index in range(FRAMES):
         gain = random.integers(192, 320, frames.shape[1:], np.uint16)

@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import logging
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,21 @@ log = logging.getLogger(__name__)
 def of(clip: Path) -> Path:
     """Where the canvas of a clip's file lies."""
     return clip.with_suffix(".canvas")
+
+
+def laid_out(clip: Path, lay_out: Callable[[], Prepared]) -> Prepared:
+    """What is kept of a clip, or what `lay_out` makes of it, which is kept then.
+
+    Raises what `lay_out` does.
+    """
+    if not clip.exists():
+        return lay_out()  # which tells it
+    stamped = stamp(clip)
+    found = kept(clip, stamped)
+    if found is None:
+        found = lay_out()
+        keep(clip, stamped, found)
+    return found
 
 
 def stamp(clip: Path) -> dict[str, str]:

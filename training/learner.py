@@ -1,6 +1,6 @@
 """What the training loop asks of a model, and what every model's learner shares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,21 +11,8 @@ from torch import Tensor, nn
 from model.surroundings import SPAN, near_frames
 from training.clips import Clip
 
-
-class KeptOnDisk(Protocol):
-    """What was prepared of clips, beside them."""
-
-    def stamp(self, clip: Path) -> dict[str, str]:
-        """What tells that what was prepared of a clip's file is of it as it is now."""
-        ...
-
-    def kept(self, clip: Path, stamped: dict[str, str]) -> Any:
-        """What was prepared of a clip's file with this stamp; None if there is nothing."""
-        ...
-
-    def keep(self, clip: Path, stamped: dict[str, str], laid: Any) -> None:
-        """Keep it, if that is possible."""
-        ...
+KeptOnDisk = Callable[[Path, Callable[[], Any]], Any]
+"""What was prepared of a clip's file before or, if it was not, is now by the function given."""
 
 
 class Learner(Protocol):
@@ -33,7 +20,7 @@ class Learner(Protocol):
 
     network: what is trained; called by `loss` alone, so that it may be wrapped for many processes.
     clips_a_step: clips that make a good batch. device: where the network is.
-    kept_on_disk: how what is prepared of clips is kept beside them, if that is worth it.
+    kept_on_disk: keeps what is prepared of clips beside them, if that is worth it.
     """
 
     network: nn.Module

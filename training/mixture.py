@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,11 @@ class Mixture:
             self._look()
         if path in self._kept:
             return self._kept[path]
-        prepared = self._from_disk(path, self._on_disk) if self._on_disk else self._prepared(path)
+        prepare = partial(self._prepared, path)
+        prepared = self._on_disk(path, prepare) if self._on_disk else prepare()
         self._kept[path] = prepared
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
-        return prepared
-
-    def _from_disk(self, path: Path, on_disk: KeptOnDisk) -> Any:
-        if not path.exists():
-            return self._prepared(path)  # which tells it
-        stamp = on_disk.stamp(path)
-        prepared = on_disk.kept(path, stamp)
-        if prepared is None:
-            prepared = self._prepared(path)
-            on_disk.keep(path, stamp, prepared)
         return prepared
 
     def _prepared(self, path: Path) -> Any:

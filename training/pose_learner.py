@@ -58,10 +58,10 @@ class PoseLearner:
     """The learner of `model.pose_net.PoseNet`; see `training.learner.Learner`."""
 
     clips_a_step = 3
-    kept_on_disk: KeptOnDisk | None = canvases
+    kept_on_disk: KeptOnDisk | None
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.kept_on_disk = device, canvases.laid_out
         if device.type == "cuda":
             self.clips_a_step = CLIPS_ON_GPU
         network = PoseNet().to(device)

@@ -50,7 +50,8 @@ def drawn(clip: Path) -> tuple[Prepared, int]:
         laid_out.append(read)
         return prepare(read)
 
-    (found,) = Mixture([lambda: [clip]], noted, 1, canvases).draw(1, np.random.default_rng(0))
+    mixture = Mixture([lambda: [clip]], noted, 1, canvases.laid_out)
+    (found,) = mixture.draw(1, np.random.default_rng(0))
     return found, len(laid_out)
 
 
@@ -82,7 +83,7 @@ def test_a_clip_that_is_written_anew_while_it_is_laid_out_is_laid_out_again(path
         write_clip(moving_clip((1, 1)), path)
         return prepare(read)
 
-    Mixture([lambda: [path]], rewritten, 1, canvases).draw(1, np.random.default_rng(0))
+    Mixture([lambda: [path]], rewritten, 1, canvases.laid_out).draw(1, np.random.default_rng(0))
     assert drawn(path)[1] == 1
 
 
@@ -100,7 +101,7 @@ def test_all_code_that_lays_clips_out_is_told_apart(monkeypatch: pytest.MonkeyPa
         str(getattr(part, "__module__", None) or getattr(part, "__name__", "")) for part in parts
     }
     of_estimators = {"model.interface"}
-    assert {name for name in map(str, names) if name.startswith("model.")} <= known | of_estimators
+    assert {name for name in names if name.startswith("model.")} <= known | of_estimators
     monkeypatch.setattr(canvases, "CODE", (prepared,))
     before = canvases._code()
     canvases._code.cache_clear()
