@@ -61,14 +61,14 @@ log = logging.getLogger("train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 trained or asked to stop, 2 something was missing or unusable."""
+    """Run the command line and give its exit code (see the parser's epilog)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
     try:
         require_training_seed(options.seed)
         if options.validate_frames == 1:
             raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
-        train(options)
+        return train(options)
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
@@ -79,11 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OutOfMemoryError.exit_code
     finally:
         processes.leave()
-    return 0
 
 
-def train(options: argparse.Namespace) -> None:
-    """What is needed, the training loop, and what it leaves."""
+def train(options: argparse.Namespace) -> int:
+    """What is needed, the training loop, and what it leaves; 0, or which signal ended it before."""
     rank, count = processes.numbers()
     device = choose_device(options.device, processes.local_number())
     fold = fold_of(options)
@@ -123,8 +122,12 @@ def train(options: argparse.Namespace) -> None:
             progress.minutes += (time.monotonic() - started) / 60
             if keeper:
                 keeper.after_step(state, loss.item(), mixture.count)
+    complete = share_done(progress, options) >= 1
     if keeper:
-        keeper.at_end(state, share_done(progress, options) >= 1)
+        keeper.at_end(state, complete)
+    if complete or count > 1:  # torchrun tells of signals itself, and would end those that save yet
+        return 0
+    return 128 + asked[0]
 
 
 def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[Source]:
@@ -270,7 +273,11 @@ def keeper_of(
 def parser() -> argparse.ArgumentParser:
     """The command line; argparse exits with 2 when it is wrong."""
     command = argparse.ArgumentParser(
-        prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="train.py",
+        description=__doc__,
+        epilog="exit codes: 0 trained; 2 something was missing or unusable; 3 out of memory; 4 bad "
+        "weights; 130 and 143 ended by SIGINT and SIGTERM (the same command goes on)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
     add("--model", choices=tuple(LEARNERS), default="tusrec")

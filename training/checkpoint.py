@@ -98,14 +98,20 @@ def save(path: Path, state: State) -> None:
 
 
 def read_progress(path: Path) -> Progress:
-    """The progress of a checkpoint; raises WeightsError if it is broken."""
+    """The progress of a checkpoint; raises WeightsError if it is broken or none."""
     try:
         with safe_open(path, "torch") as file:
-            return Progress(**json.loads(file.metadata()["progress"]))
+            told = (file.metadata() or {}).get("progress")
+        if told is not None:
+            return Progress(**json.loads(told))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: found {error}, expected a checkpoint of train.py; start anew"
         ) from error
+    raise WeightsError(
+        f"{path}: found tensors of no run, expected a checkpoint of train.py, or weights of the "
+        "model's name beside their manifest; choose another file"
+    )
 
 
 def restore(path: Path, state: State) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from synthetic import moving_clip, write_clips
 
 import train
@@ -144,7 +144,7 @@ class TestResuming:
         assert (progress.step, progress.pairs) == (6, 6 * tiny.PAIRS)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_run_that_is_asked_to_end_saves_its_last_step(
+    def test_a_run_that_is_asked_to_end_saves_its_last_step_and_says_so_as_a_shell_does(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
         draw, before = Mixture.draw, signal.getsignal(number)
@@ -154,7 +154,7 @@ class TestResuming:
             return draw(*arguments)
 
         monkeypatch.setattr(Mixture, "draw", interrupted)
-        assert run(clips, tmp_path / "run", 5) == 0
+        assert run(clips, tmp_path / "run", 5) == 128 + number
         assert read_progress(tmp_path / "run" / "checkpoint.safetensors").step == 1
         assert signal.getsignal(number) is before
 
@@ -363,6 +363,14 @@ class TestData:
         assert run(clips, tmp_path / "run", 1, "--from", str(tmp_path / "no.safetensors")) == 4
         assert "no.safetensors: found nothing, expected a weight file" in caplog.text
         assert not (tmp_path / "run").exists()
+
+    def test_weights_without_their_manifest_are_told_from_checkpoints(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        lone = tmp_path / "lone.safetensors"
+        save_file({"weight": torch.zeros(1)}, lone)
+        assert run(clips, tmp_path / "run", 1, "--from", str(lone)) == 4
+        assert "lone.safetensors: found tensors of no run, expected a checkpoint" in caplog.text
 
     def test_seeds_and_clips_kept_for_evaluation_are_refused(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
