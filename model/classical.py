@@ -7,6 +7,7 @@ mirror image.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from model.block_matching import MARGIN, Grid, Patches
 from model.device import Batches
 from model.fusion import Prior, fuse_intervals, with_error
 from model.interface import LocalMotions
-from model.repeats import seen_once
+from model.repeats import Spans, seen_once
 from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
@@ -83,42 +84,42 @@ class Classical:
         self, frames: Frames, calibration: Calibration, device: torch.device
     ) -> LocalMotions:
         """Local motions (N-1, 4, 4) of frames (N, H, W)."""
-        return seen_once(frames, lambda shown: self._estimate(shown, calibration, device))
+        return seen_once(frames, partial(self._estimate, calibration=calibration, device=device))
 
     def _estimate(
-        self, frames: Frames, calibration: Calibration, device: torch.device
+        self, frames: Frames, spans: Spans, calibration: Calibration, device: torch.device
     ) -> LocalMotions:
-        steps = frames.shape[0] - 1
-        if steps < 1:
+        if not len(spans):
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
         sent = without_screen(frames)
         grid = Grid.of((frames.shape[1], frames.shape[2]), calibration.spacing)
         mask = torch.from_numpy(block_matching.moving_mask(frames).astype(np.float32)).to(device)
         speckle = _sample_speckle(sent, mask, grid)
         pairs = _match_all(sent, mask, speckle, grid)
-        xi, covariance = _assemble(_in_plane(pairs, steps), _across(pairs, speckle, grid, steps))
+        xi, covariance = _assemble(_in_plane(pairs, spans), _across(pairs, speckle, grid, spans))
         T = poses.about_point(poses.exp(xi), -calibration.centre_mm(*frames.shape[1:]))
         return LocalMotions(T, covariance)
 
 
-def _in_plane(pairs: dict[int, Pairs], steps: int) -> tuple[Array, Array]:
-    """Steps (S, 3) rotation, x, y and their covariance (S, 3, 3)."""
+def _in_plane(pairs: dict[int, Pairs], spans: Spans) -> tuple[Array, Array]:
+    """Steps (S, 3) rotation, x, y and their covariance (S, 3, 3); spans: (S,) frames of each."""
     measured = {k: (p.motion, p.information) for k, p in pairs.items()}
     believed = with_error(measured, IN_PLANE_PAIR_SD)
-    return fuse_intervals(believed, steps, Prior(IN_PLANE_PRIOR_SD))
+    return fuse_intervals(believed, len(spans), Prior(IN_PLANE_PRIOR_SD, spans=spans))
 
 
 def _across(
-    pairs: dict[int, Pairs], speckle: Speckle, grid: Grid, steps: int
+    pairs: dict[int, Pairs], speckle: Speckle, grid: Grid, spans: Spans
 ) -> tuple[Array, Array]:
-    """Steps (S, 3) z mm, slopes along x and y, and their covariance (S, 3, 3)."""
+    """Steps (S, 3) z mm, slopes along x and y, and their covariance (S, 3, 3), as `_in_plane`."""
     centres = grid.centres_mm()
     correlations = {k: p.correlation for k, p in pairs.items()}
     planes = decorrelation.measure_planes(correlations, speckle, centres, 4 * ELEVATION_PRIOR_SD)
     basis = np.column_stack([np.ones(len(centres)), centres])
     signed = choose_signs(planes, basis.T @ basis / len(basis))
     believed = with_error(signed, ELEVATION_PAIR_SD)
-    solved, covariance = fuse_intervals(believed, steps, Prior(ELEVATION_PRIOR_SD))
+    prior = Prior(ELEVATION_PRIOR_SD, spans=spans)
+    solved, covariance = fuse_intervals(believed, len(spans), prior)
     return solved, covariance + SCALE_SD**2 * solved[:, :, None] * solved[:, None, :]
 
 

@@ -22,10 +22,15 @@ OUTLIER_SD = 3.0  # beyond which a pair pulls no harder: Huber's function of all
 
 @dataclass(frozen=True)
 class Prior:
-    """Standard deviations (3,) of steps about zero, and of the change from each to the next."""
+    """Standard deviations (3,) of steps about zero, and of the change from each to the next.
+
+    spans: (S,) frames that the hand had for each step, or (1,) for all. In more of them it may have
+    come further, so that the covariance is the larger; a step that no pair shows stays at zero.
+    """
 
     step: Array
     change: Array = field(default_factory=lambda: np.full(3, np.inf))
+    spans: NDArray[np.int64] = field(default_factory=lambda: np.ones(1, np.int64))
 
 
 def fuse_intervals(motions: Motions, steps: int, prior: Prior) -> tuple[Array, Array]:
@@ -41,8 +46,8 @@ def fuse_intervals(motions: Motions, steps: int, prior: Prior) -> tuple[Array, A
     for _ in range(ROUNDS - 1):
         weighted = _without_outliers(motions, solved)
         solved, factor = _solve(weighted, steps, prior)
-    if np.isfinite(prior.change).any():
-        _, factor = _solve(weighted, steps, Prior(prior.step))
+    if np.isfinite(prior.change).any() or (prior.spans > 1).any():
+        _, factor = _solve(weighted, steps, Prior(prior.step * prior.spans[:, None]))
     return solved, _step_covariance(factor)
 
 
@@ -105,7 +110,9 @@ def _normal_equations(pairs: Motions, steps: int, prior: Prior) -> tuple[Array, 
         weighted = np.einsum("nij,nj->ni", measured, motion)
         vector[interval:] += weighted
         vector[:count] -= weighted
-        information = measured + np.diag(prior.step**-2.0) if interval == 1 else measured
+        information = measured
+        if interval == 1:
+            information = measured + prior.step[..., None] ** -2.0 * np.eye(3)  # (3,) or (S, 3)
         own[interval:] += information
         own[:count] += information
         for row, column in np.ndindex(3, 3):

@@ -22,7 +22,7 @@ from model.device import Batches, fast_arithmetic
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
-from model.repeats import seen_once
+from model.repeats import Spans, seen_once
 from model.screen import without_screen
 from model.steps import Pairs, fused, moved_origin
 from model.surroundings import Stretches, Told, parts_of, told_pairs
@@ -75,16 +75,15 @@ class Learned:
 
         Raises OutOfMemoryError if one frame at a time is too much.
         """
-        return seen_once(frames, lambda shown: self._estimate(shown, calibration, device))
+        return seen_once(frames, partial(self._estimate, calibration=calibration, device=device))
 
     def _estimate(
-        self, frames: Frames, calibration: Calibration, device: torch.device
+        self, frames: Frames, spans: Spans, calibration: Calibration, device: torch.device
     ) -> LocalMotions:
-        steps = frames.shape[0] - 1
-        if steps < 1:
+        if not len(spans):
             return LocalMotions(np.empty((0, 4, 4)), np.empty((0, 6, 6)))
         canvas, pairs = self.pairs(without_screen(frames), calibration.spacing, device)
-        xi, covariance = fused(pairs, canvas, steps)
+        xi, covariance = fused(pairs, canvas, spans)
         stretch = self._network.step_stretch.double().cpu().numpy()
         covariance *= np.outer(stretch, stretch)
         T = poses.about_point(poses.exp(xi), -canvas.centre_mm)

@@ -18,6 +18,8 @@ from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
 
+Spans = NDArray[np.int64]
+
 AT_ONCE = 8  # frames, for a picture may be large
 
 
@@ -37,12 +39,18 @@ def pictures(frames: Frames) -> NDArray[np.int64]:
     return numbers if len(numbers) > 1 else np.arange(frames.shape[0])
 
 
-def seen_once(frames: Frames, estimate: Callable[[Frames], LocalMotions]) -> LocalMotions:
-    """Local motions (N-1, 4, 4) by `estimate`, to which `pictures` alone are shown."""
+def seen_once(frames: Frames, estimate: Callable[[Frames, Spans], LocalMotions]) -> LocalMotions:
+    """Local motions (N-1, 4, 4) by `estimate`, to which `pictures` alone are shown.
+
+    It is told (P-1,) how many frames the hand had from each picture to the next.
+    """
     numbers, count = pictures(frames), frames.shape[0]
+    spans = np.diff(numbers)
     if len(numbers) == count:
-        return estimate(frames)
-    return shared_out(estimate(Picked(frames, numbers)), np.diff([*numbers, count]))
+        return estimate(frames, spans)
+    return shared_out(
+        estimate(Picked(frames, numbers), spans), np.array([*spans, count - numbers[-1]])
+    )
 
 
 def shared_out(motions: LocalMotions, shown: NDArray[np.int64]) -> LocalMotions:

@@ -16,6 +16,7 @@ from model.cells import IN_PLANE
 from model.decorrelation import Planes
 from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.neighbours import SHORT, in_full, shortfall
+from model.repeats import Spans
 from model.signs import choose_signs
 from model.travel import without_steady_tilt
 
@@ -35,13 +36,17 @@ CHANGE_SD = STEP_SD[0], 2 * STEP_SD[1]
 LOOSER = 4.0  # times STEP_SD, of single steps where their change is known
 
 
-def fused(pairs: Pairs, canvas: Canvas, steps: int) -> tuple[Array, Array]:
-    """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6)."""
+def fused(pairs: Pairs, canvas: Canvas, spans: Spans) -> tuple[Array, Array]:
+    """Steps (S, 6) about the canvas's centre and their covariance (S, 6, 6).
+
+    spans: (S,) frames that the hand had for each.
+    """
+    steps = len(spans)
     in_plane = _in_plane(pairs)
     planes = {k: Planes(*_part(pair, PLANE, PLANE_SIGNS)) for k, pair in pairs.items()}
     in_plane, across, short = _believed(in_plane, planes, canvas)
     prior = [
-        Prior(LOOSER * step, change) if short else Prior(step)
+        Prior(LOOSER * step, change, spans) if short else Prior(step, spans=spans)
         for step, change in zip(STEP_SD, CHANGE_SD, strict=True)
     ]
     parts = (

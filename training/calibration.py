@@ -100,7 +100,8 @@ def stretch(motions: Motions) -> NDArray[np.float64]:
 def steps_of(motions: Mapping[int, Motions], canvas: Canvas) -> Motions:
     """The steps of one clip that its pairs are fused to, with scales from their covariance."""
     pairs = {k: (found.predicted, found.scale) for k, found in motions.items()}
-    xi, covariance = fused(pairs, canvas, len(motions[1].true))
+    spans = np.ones(len(motions[1].true), np.int64)
+    xi, covariance = fused(pairs, canvas, spans)
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     return replace(motions[1], predicted=xi, scale=LAPLACE_OVER_SD * sd)
 

@@ -1,5 +1,7 @@
 """Intervals fused into steps: the dense least squares, in a band; a wrong pair loses its say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,7 +31,9 @@ def measured(steps: Array, noise: float = 0.0) -> dict[int, tuple[Array, Array]]
 def dense(motions: dict[int, tuple[Array, Array]], steps: int, prior: Prior) -> tuple[Array, Array]:
     """The same least squares with full matrices over all steps."""
     changes = np.diff(np.eye(steps), axis=0)
-    information = np.kron(np.eye(steps), np.diag(prior.step**-2.0))
+    each = np.broadcast_to(prior.step, (steps, 3))
+    information: Array = np.zeros((3 * steps, 3 * steps))
+    np.fill_diagonal(information, each.ravel() ** -2.0)
     information += np.kron(changes.T @ changes, np.diag(prior.change**-2.0))
     vector = np.zeros(3 * steps)
     for interval, (motion, known) in motions.items():
@@ -38,21 +42,24 @@ def dense(motions: dict[int, tuple[Array, Array]], steps: int, prior: Prior) -> 
             spans[:, 3 * first : 3 * (first + interval)] = np.tile(np.eye(3), interval)
             information += spans.T @ known[first] @ spans
             vector += spans.T @ known[first] @ motion[first]
-    covariance = np.linalg.inv(information)
+    covariance: Array = np.asarray(np.linalg.inv(information), np.float64)
     blocks = covariance.reshape(steps, 3, steps, 3)
     return (covariance @ vector).reshape(steps, 3), blocks[range(steps), :, range(steps)]
 
 
 @pytest.mark.parametrize("prior", [PRIOR, SMOOTH])
+@pytest.mark.parametrize("span", [1, 7])
 @pytest.mark.parametrize("steps", [1, 2, 3, 9, 30])
 def test_steps_and_covariance_are_those_of_dense_least_squares(
-    steps: int, prior: Prior, monkeypatch: pytest.MonkeyPatch
+    steps: int, prior: Prior, span: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fusion, "ROUNDS", 1)
+    spans = np.ones(steps, np.int64)
+    spans[steps // 2] = span
     motions = measured(np.random.default_rng(1).normal(size=(steps, 3)), noise=0.1)
     expected, _ = dense(motions, steps, prior)
-    _, spread = dense(motions, steps, Prior(prior.step))
-    solved, covariance = fuse_intervals(motions, steps, prior)
+    _, spread = dense(motions, steps, Prior(prior.step * spans[:, None]))
+    solved, covariance = fuse_intervals(motions, steps, replace(prior, spans=spans))
     np.testing.assert_allclose(solved, expected, atol=1e-9)
     np.testing.assert_allclose(covariance, spread, atol=1e-9)
 

@@ -8,6 +8,7 @@ from model.interface import LocalMotions
 from model.repeats import (
     AT_ONCE,
     Picked,
+    Spans,
     fresh_frames,
     pictures,
     seen_once,
@@ -30,7 +31,7 @@ def test_one_pixel_makes_a_frame_fresh() -> None:
     assert fresh_frames(frames).tolist() == [True, False, True]
 
 
-def counted(frames: Frames) -> LocalMotions:
+def counted(frames: Frames, _: Spans) -> LocalMotions:
     """As far along x as the grey level rises from frame to frame."""
     levels = frames[0 : frames.shape[0]][:, 0, 0].astype(float)
     xi = np.zeros((len(levels) - 1, 6))
@@ -68,6 +69,18 @@ def test_a_freeze_is_bridged_by_the_motion_across_it() -> None:
     found = seen_once(frames, counted)
     np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [6, 6, 1.5, 1.5, 1.5, 1.5, 6])
     np.testing.assert_array_equal(pictures(frames), [0, 1, 2, 6, 7])
+
+
+def test_the_estimator_is_told_how_long_the_hand_had_for_each_step() -> None:
+    told: list[list[int]] = []
+
+    def estimate(frames: Frames, spans: Spans) -> LocalMotions:
+        told.append(spans.tolist())
+        return counted(frames, spans)
+
+    for shown in ([1, 1, 4, 1, 2], [1, 1, 1], [5]):
+        seen_once(film(shown), estimate)
+    assert told == [[1, 1, 4, 1], [1, 1], [1, 1, 1, 1]]
 
 
 def test_one_picture_throughout_is_left_to_the_estimator() -> None:

@@ -39,7 +39,7 @@ def least_error(xi: np.ndarray, true: np.ndarray) -> float:
 
 def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
     true = onward(20, change=0.1)
-    xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, len(true))
+    xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, np.ones(len(true), np.int64))
     assert least_error(xi, true) < 1e-2
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
@@ -49,9 +49,24 @@ def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> 
     pairs = pairs_of(true, 0.02)
     shares = np.random.default_rng(3).uniform(0.2, 0.9, (len(true), 1))
     pairs[1] = shares * pairs[1][0], pairs[1][1]
-    xi, covariance = fused(pairs, CANVAS, len(true))
+    xi, covariance = fused(pairs, CANVAS, np.ones(len(true), np.int64))
     assert least_error(xi, true) < 0.2 * np.abs(true / CANVAS.units()).max()
     assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_a_step_that_nothing_shows_is_as_unsure_as_the_frames_that_it_spans_are_many() -> None:
+    true = onward(20, change=0.1)
+    pairs = pairs_of(true, 0.01)
+    for k, (_, scale) in pairs.items():
+        scale[max(10 - k + 1, 0) : 11] = np.inf  # of all pairs that go over the step
+    spans = np.ones(len(true), np.int64)
+    _, steady = fused(pairs, CANVAS, spans)
+    spans[10] = 12
+    _, longer = fused(pairs, CANVAS, spans)
+    grown = np.sqrt(np.diagonal(longer[10]) / np.diagonal(steady[10]))
+    np.testing.assert_allclose(grown, 12, rtol=1e-3)
+    others = np.arange(len(true)) != 10
+    np.testing.assert_allclose(longer[others], steady[others], rtol=1e-6, atol=1e-12)
 
 
 @given(st.tuples(*[st.floats(-50, 50)] * 3).map(np.array))
