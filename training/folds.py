@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 Found = TypeVar("Found")
-SIMULATED = re.compile(r"\d+_\d+")
+SIMULATED = re.compile(r"\d+_\d{6,}")  # a clip's seed and number
 
 
 @dataclass(frozen=True)

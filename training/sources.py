@@ -10,10 +10,10 @@ from typing import Any
 from training.checkpoint import FILE as CHECKPOINT
 from training.checkpoint import OF_PEOPLE
 from training.clips import REAL_SEED, Clip, seed_of
-from training.folds import Fold, Others, subject_number
+from training.folds import SIMULATED, Fold, Others, subject_number
 from training.learner import KeptOnDisk
 from training.mixture import Mixture
-from training.tracked import cards_of, subject_of, write_tracked_clips
+from training.tracked import cards_of, discard_others, subject_of, write_tracked_clips
 from tusrec.errors import InputError
 
 CLIPS = "*.safetensors"
@@ -35,9 +35,13 @@ class Source:
         return _clips_in(self.folder)
 
     def subject(self, clip: Path) -> str:
-        """Whose clip it is: its folder's name where its own begins so, or what its own says."""
+        """Whose clip it is: its folder's name where its own begins so, or what its own says.
+
+        A simulated clip is its own subject, also in a folder that is named like its seed.
+        """
         of_folder = clip.stem.startswith(f"{clip.parent.name}_")
-        return clip.parent.name if of_folder else subject_of(clip.stem)
+        its_own = not of_folder or SIMULATED.fullmatch(clip.stem)
+        return subject_of(clip.stem) if its_own else clip.parent.name
 
     def kept(self, fold: Fold) -> list[Path]:
         """Clips to train on. Raises InputError if there is none."""
@@ -70,6 +74,7 @@ def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Sou
         return Source(name, path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # of sets named alike
     source = Source(name, cache / f"{name}_{place}", path)
+    discard_others(path, source.folder)
     write_tracked_clips(path, source.folder, share)
     return source
 

@@ -110,17 +110,34 @@ def write_tracked_clips(dataset: Path, folder: Path, share: tuple[int, int] = (0
     which, of = share
     scans = find_scans(dataset).scans[which::of]
     told = tqdm(scans, desc=f"{dataset.name} to clips", unit="scan", disable=None)
-    return sum(of_usable(told, partial(_write, folder=folder)))
+    return sum(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
 
 
-def of_usable(sources: Iterable[ScanSource], use: Callable[[Scan], T]) -> Iterator[T]:
-    """What `use` makes of each scan; those that it or their reader refuses are told."""
+def discard_others(dataset: Path, folder: Path) -> None:
+    """Take away clips of scans that a data set, whose clips alone are there, no longer has."""
+    keys = {scan.key for scan in find_scans(dataset).scans}
+    for path in folder.glob("*/*.cut"):
+        key = path.name.removesuffix(".cut")
+        if key not in keys:
+            _discard(folder, key)
+
+
+def of_usable(
+    sources: Iterable[ScanSource],
+    use: Callable[[Scan], T],
+    refused: Callable[[str], None] = lambda _: None,
+) -> Iterator[T]:
+    """What `use` makes of each scan; those that it or their reader refuses are told.
+
+    refused: told the key of each of these.
+    """
     for source in sources:
         try:
             with source.open() as scan:
                 yield use(scan)
         except InputError as error:
             log.warning("left out: %s", error)
+            refused(source.key)
 
 
 def _write(scan: Scan, folder: Path) -> int:
@@ -142,10 +159,17 @@ def _discard_stale(scan: Scan, subject: Path) -> None:
     now = f"{digests} {scan.calibration.spacing} {LENGTH}".encode()
     path = subject / f"{scan.key}.cut"
     if not path.exists() or path.read_bytes() != now:
-        for clip in subject.glob(f"{glob.escape(scan.key)}_?????.safetensors"):
-            canvases.of(clip).unlink(missing_ok=True)
-            clip.unlink()
+        _discard(subject.parent, scan.key)
         write_bytes(path, now, "what clips were cut from")
+
+
+def _discard(folder: Path, key: str) -> None:
+    """Take away a scan's clips, and what says from what they were cut."""
+    subject = folder / subject_of(key)
+    for clip in subject.glob(f"{glob.escape(key)}_?????.safetensors"):
+        canvases.of(clip).unlink(missing_ok=True)
+        clip.unlink(missing_ok=True)
+    (subject / f"{key}.cut").unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,11 +180,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("folder", type=Path)
     options = command.parse_args(arguments)
     try:
+        _require_recorded(options.dataset)
         log.info("%d clips", write_tracked_clips(options.dataset, options.folder))
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
     return 0
+
+
+def _require_recorded(dataset: Path) -> None:
+    """Raise InputError for a simulated set: its clips alone would not tell that they are none's."""
+    for card in cards_of(dataset):
+        raise InputError(
+            f"{card}: found the card of a simulated data set, expected tracked scans of people; "
+            "train.py takes it as it is (--data)"
+        )
 
 
 if __name__ == "__main__":

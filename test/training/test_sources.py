@@ -1,5 +1,6 @@
 """Sources: clips as they are, data sets by their clips, and no subject on both sides of a fold."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,28 @@ def test_a_broken_scan_costs_only_itself(
     assert len(find_source(folder, tmp_path / "cache").clips()) == len(SUBJECTS) - 1
     assert caplog.text.count("left out") == 1
     assert str(broken) in caplog.text
+
+
+def test_a_scan_that_is_taken_out_or_broken_later_is_trained_on_no_more(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", SUBJECTS)
+    source = find_source(folder, tmp_path / "cache")
+    before = {source.subject(clip) for clip in source.clips()}
+    shutil.rmtree(folder / "frames_transfs" / "001")
+    for scan in (folder / "frames_transfs" / "002").glob("*.h5"):
+        scan.write_bytes(b"no HDF5")
+    source = find_source(folder, tmp_path / "cache")
+    after = {source.subject(clip) for clip in source.clips()}
+    assert before - after == {"sub001", "sub002"}
+
+
+@pytest.mark.parametrize("name", ["1", "clips"])
+def test_a_simulated_clip_is_its_own_subject_whatever_its_folder(tmp_path: Path, name: str) -> None:
+    source = Source(name, tmp_path / name)
+    assert source.subject(tmp_path / name / "1_000012.safetensors") == "1_000012"
+    assert source.subject(tmp_path / name / "P012" / "P012_1_00000.safetensors") == "P012"
+    assert source.subject(tmp_path / name / "12" / "12_00031.safetensors") == "12"
 
 
 def test_two_processes_cut_a_data_set_together(

@@ -97,6 +97,16 @@ def test_a_simulated_data_set_kept_for_evaluation_is_refused(tmp_path: Path) -> 
     require_trainable(tmp_path)
 
 
+def test_a_simulated_data_set_is_not_cut_into_clips_that_would_count_as_of_people(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "simulation.json").write_text(json.dumps({"order": {"seed": 3}}))
+    assert tracked.main([str(tmp_path / "set"), str(tmp_path / "clips")]) == 2
+    assert "found the card of a simulated data set" in caplog.text
+    assert not (tmp_path / "clips").exists()
+
+
 def test_the_scans_of_the_score_and_of_the_sample_are_refused(tmp_path: Path) -> None:
     inner = held_out.make(tmp_path / "set", [])
     for folder in (inner, tmp_path):
