@@ -53,6 +53,8 @@ RATES = {"tusrec": 1e-3, "baseline": 1e-4}
 FINE_TUNING = 0.2  # of the rate, where training begins with trained weights
 WARM_UP_STEPS = 200
 LARGEST_GRADIENT = 5.0
+MUST_AGREE = {"model": "model", "seed": "seed", "fold": "fold", "from": "origin"}
+"""Options and what of a run's progress they set, which is the same when it is gone on with."""
 MORE_MEMORY = (
     "take fewer clips a batch (--clips), keep or read ahead fewer (--keep, --workers), choose "
     "another --device or end what else uses this one; the last checkpoint is good"
@@ -77,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         log.error("error: %s: found no memory left, expected more; %s", options.output, MORE_MEMORY)
         return OutOfMemoryError.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on where this run stopped")
+        return 128 + signal.SIGINT
     finally:
         processes.leave()
 
@@ -122,9 +127,11 @@ def train(options: argparse.Namespace) -> int:
             progress.minutes += (time.monotonic() - started) / 60
             if keeper:
                 keeper.after_step(state, loss.item(), mixture.count)
+        if keeper:
+            keeper.save(state)
     complete = share_done(progress, options) >= 1
-    if keeper:
-        keeper.at_end(state, complete)
+    if keeper and complete:
+        keeper.validate(state)
     if complete or count > 1:  # torchrun tells of signals itself, and would end those that save yet
         return 0
     return 128 + asked[0]
@@ -144,8 +151,8 @@ def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[So
 def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     """The state of the run in --output, or of a new one, from --from if so.
 
-    Raises InputError if the run there is of another model, fold or start, or if --from has been
-    trained on what this run holds out.
+    Raises InputError if the run there is another (MUST_AGREE), or if --from has been trained on
+    what this run holds out.
     """
     names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
@@ -166,9 +173,9 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
 
 
 def require_same_run(found: Progress, expected: Progress, path: Path) -> None:
-    """Raise InputError if a checkpoint is of another model, fold or start than the run asks for."""
-    for option, name in (("model", "model"), ("fold", "fold"), ("from", "origin")):
-        there, asked = getattr(found, name), getattr(expected, name)
+    """Raise InputError if a checkpoint is of a run that MUST_AGREE and does not."""
+    for option, name in MUST_AGREE.items():
+        there, asked = str(getattr(found, name)), str(getattr(expected, name))
         if there != asked:
             raise InputError(
                 f"{path}: found a run with {option} {there or 'none'}, expected "
@@ -230,7 +237,7 @@ def hold(network: nn.Module, names: Sequence[str]) -> None:
     """Keep parts of a network as they are; raises InputError for one that it does not have."""
     parts = dict(network.named_modules())
     for name in names:
-        if name not in parts:
+        if not name or name not in parts:
             raise InputError(
                 f"--hold: found {name}, expected parts of the network such as "
                 f"{', '.join(dict(network.named_children()))}"
@@ -275,8 +282,9 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="train.py",
         description=__doc__,
-        epilog="exit codes: 0 trained; 2 something was missing or unusable; 3 out of memory; 4 bad "
-        "weights; 130 and 143 ended by SIGINT and SIGTERM (the same command goes on)",
+        epilog="exit codes: 0 trained; 1 training went astray or a defect of this program; "
+        "2 something was missing or unusable; 3 out of memory; 4 bad weights; 130 and 143 ended by "
+        "SIGINT and SIGTERM (the same command goes on)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
@@ -294,7 +302,13 @@ def parser() -> argparse.ArgumentParser:
     add("--from", type=Path, dest="start", metavar="FILE", help="weights or checkpoint to tune")
     add("--hold", nargs="*", default=[], metavar="PART", help="of the network, left as it is")
     add("--fold", type=int, metavar="K", help="hold out the subjects of fold K")
-    add("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
+    add(
+        "--folds",
+        type=whole_number(2),
+        default=5,
+        metavar="N",
+        help="number of folds (default: %(default)s)",
+    )
     add("--validate", type=Path, nargs="*", default=[], metavar="DIR", help="other held-out data")
     add("--cache", type=Path, metavar="DIR", help="clips cut from data sets (default: in --output)")
     add("--minutes", type=positive, default=60.0, help="of training, over all runs together")
@@ -318,8 +332,8 @@ def parser() -> argparse.ArgumentParser:
         default=3000,
         help="clips in memory; .1 MB a frame (baseline: .3)",
     )
-    add("--save-minutes", type=float, default=2.0)
-    add("--validate-minutes", type=float, default=5.0)
+    add("--save-minutes", type=positive, default=2.0)
+    add("--validate-minutes", type=positive, default=5.0)
     add(
         "--validate-scans",
         type=whole_number(1),

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tusrec.errors import OutputError
 from tusrec.files import write_bytes
 
 FILE = "log.jsonl"
+MEASURED = frozenset({"held_out", "scored"})  # names in lines on held-out data
 log = logging.getLogger(__name__)
 
 
@@ -39,8 +40,17 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def rewind(folder: Path, step: int) -> None:
     """Drop lines after `step`, which a run that was killed will write again."""
+    _keep(folder, lambda line: line["step"] <= step)
+
+
+def forget_measured(folder: Path, step: int) -> None:
+    """Drop what was measured on held-out data at `step`, to be measured there once more."""
+    _keep(folder, lambda line: line["step"] != step or not line.keys() & MEASURED)
+
+
+def _keep(folder: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     lines = read(folder)
-    kept = [json.dumps(line) for line in lines if line["step"] <= step]
+    kept = [json.dumps(line) for line in lines if wanted(line)]
     if lines:
         write_bytes(folder / FILE, "".join(f"{line}\n" for line in kept).encode())
 

@@ -43,22 +43,18 @@ class Keeper:
             journal.write(self._folder, state.progress, {"loss": mean, "clips": clips()})
             self._losses.clear()
         if time.monotonic() - self._saved > 60 * self._save_minutes:
-            self._save(state)
+            self.save(state)
         if time.monotonic() - self._validated > 60 * self._validate_minutes:
-            self._validate(state)
+            self.validate(state)
 
-    def at_end(self, state: State, complete: bool) -> None:
-        """Save; validate a run that was not cut short."""
-        self._save(state)
-        if complete:
-            self._validate(state)
-
-    def _save(self, state: State) -> None:
+    def save(self, state: State) -> None:
+        """Write the checkpoint."""
         checkpoint.save(self._folder / checkpoint.FILE, state)
         self._saved = time.monotonic()
 
-    def _validate(self, state: State) -> None:
+    def validate(self, state: State) -> None:
         """Errors and challenge scores on what is held out, and the curves."""
+        journal.forget_measured(self._folder, state.progress.step)
         network = state.average.module
         estimator = estimator_of(network)
         for held in self._held_out:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,10 +141,10 @@ def _of_folder(path: Path, strangers: Others, amount: Amount, learner: Learner) 
     unseen = strangers if shows_people(path) else Others(frozenset())
     source = Source(path.name, path, None if holds_clips(path) else path)
     held = _of_source(source, unseen, amount, learner)
-    if unseen.numbers and not held.scans:
+    if not held.scans:
         raise InputError(
-            f"--validate {path}: found only subjects that are trained on, expected others; "
-            "hold some out with --fold"
+            f"--validate {path}: found no usable scan of a subject that is not trained on, "
+            "expected one with poses; name other data, or hold some out with --fold"
         )
     return held
 
@@ -153,10 +153,16 @@ def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner
     no_landmarks = np.empty((0, 3), np.int64)
     scans = []
     for path in _spread(paths, CLIPS_A_SCAN * amount.scans):
-        clip = read_clip(path)
+        clip = _beginning(read_clip(path), amount.frames)
         kind = TRACKED if clip.seed[0] == REAL_SEED else "exact"
         scans.append(HeldOut(path.stem, clip, no_landmarks, kind, learner.prepare(clip)))
     return HeldOutSet(name, scans)
+
+
+def _beginning(clip: Clip, frames: int) -> Clip:
+    """The first frames of a clip, or all of it for 0."""
+    kept = slice(frames or None)
+    return replace(clip, frames=clip.frames[kept], T_first_from_frame=clip.T_first_from_frame[kept])
 
 
 def _of_scans(

@@ -29,6 +29,15 @@ def test_a_run_that_is_taken_up_again_drops_what_it_will_measure_anew(tmp_path: 
     assert [json.loads(line)["step"] for line in text.splitlines()] == [10, 20]
 
 
+def test_what_is_measured_again_at_a_step_is_told_once(tmp_path: Path) -> None:
+    for step in (10, 20):
+        for line in ({"loss": 1.0}, {"scored": "a"}, {"held_out": "a"}):
+            journal.write(tmp_path, Progress("tusrec", 0, step), line)
+    journal.forget_measured(tmp_path, 20)
+    steps = [(line["step"], "loss" in line) for line in journal.read(tmp_path)]
+    assert steps == [(10, True), (10, False), (10, False), (20, True)]
+
+
 def test_where_nothing_is_there_is_no_log(tmp_path: Path) -> None:
     journal.rewind(tmp_path, 0)
     assert journal.read(tmp_path) == []

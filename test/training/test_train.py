@@ -158,11 +158,47 @@ class TestResuming:
         assert read_progress(tmp_path / "run" / "checkpoint.safetensors").step == 1
         assert signal.getsignal(number) is before
 
+    def test_a_second_request_does_not_keep_the_first_from_being_saved(
+        self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save = checkpoint.save
+
+        def interrupted(path: Path, state: State) -> None:
+            signal.raise_signal(signal.SIGINT)
+            save(path, state)
+
+        monkeypatch.setattr(checkpoint, "save", interrupted)
+        assert run(clips, tmp_path / "run", 1) == 0
+        assert read_progress(tmp_path / "run" / "checkpoint.safetensors").step == 1
+
+    def test_an_interrupt_while_it_is_validated_is_one_line(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def interrupted(*_: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(keeper.Keeper, "validate", interrupted)
+        assert run(clips, tmp_path / "run", 1) == 130
+        assert "interrupted; the same command goes on" in caplog.text
+
+    def test_a_run_with_another_seed_is_not_gone_on_with(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert run(clips, tmp_path / "run", 1) == 0
+        assert run(clips, tmp_path / "run", 2, "--seed", "2") == 2
+        assert (
+            "found a run with seed 0, expected 2; choose another --output or --seed" in caplog.text
+        )
+
     def test_a_killed_run_has_lost_no_more_than_what_was_not_saved(
         self, clips: Path, tmp_path: Path, start: Start
     ) -> None:
         path = tmp_path / "run" / "checkpoint.safetensors"
-        process = start(ALONE, "--save-minutes", "0")
+        process = start(ALONE, "--save-minutes", "1e-9")
         wait_for(lambda: path.exists() and read_progress(path).step >= 2, process)
         process.kill()
         process.wait()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from model.learned import Learned
 from model.pose_net import PoseNet
 from model.screen import Screen
 from pipeline.evaluation import evaluate_scan
-from training.clips import Clip
+from training.clips import Clip, read_clip
 from training.folds import Fold, Others
 from training.learner import KeptOnDisk
 from training.sources import find_source, people_in
@@ -120,6 +121,26 @@ def test_an_excerpt_has_its_own_landmarks_alone(sample: HeldOutSet) -> None:
     assert excerpt.landmarks[:, 0].max() < 20
 
 
+def test_of_clips_too_the_first_frames_alone_are_measured(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path / "clips", 1)
+    (held,) = held_out_sets([], [folder], (Fold(), NOBODY), Amount(1, 4), Learner())
+    (scan,) = held.scans
+    whole = read_clip(next(folder.iterdir()))
+    np.testing.assert_array_equal(scan.clip.frames, whole.frames[:4])
+    np.testing.assert_array_equal(scan.clip.T_first_from_frame, whole.T_first_from_frame[:4])
+
+
+def test_scans_without_poses_alone_are_nothing_to_validate_on(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", {"sub001__RH_rotation": 4})
+    for path in folder.glob("frames_transfs/*/*.h5"):
+        with h5py.File(path, "r+") as file:
+            del file["tforms"]
+    with pytest.raises(InputError, match="set: found no usable scan"):
+        held_out_sets([], [folder], (Fold(), NOBODY), WHOLE, Learner())
+
+
 def test_a_fold_holds_out_whole_scans_of_data_sets_and_clips_of_folders(
     tmp_path: Path, make_train_dataset: MakeDataset
 ) -> None:
@@ -180,7 +201,9 @@ def test_of_another_year_nobody_is_validated_on_who_is_trained_on(
         *_, held = held_out_sets([source], [newer], unseen, WHOLE, Learner())
         assert [scan.key for scan in held.scans] == expected
     fewer = make_train_dataset(tmp_path / "fewer", dict.fromkeys(keys[:1], 6), seed=51)
-    with pytest.raises(InputError, match="fewer: found only subjects that are trained on"):
+    with pytest.raises(
+        InputError, match="fewer: found no usable scan of a subject that is not trained on"
+    ):
         held_out_sets([source], [fewer], unseen, WHOLE, Learner())
 
 
