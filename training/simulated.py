@@ -7,9 +7,11 @@ that `sim.probe.Probe` states.
 """
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,8 @@ from training.clips import Clip, write_clip
 from training.grabber import grabbed
 from training.spread import spread
 from tusrec import poses
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import BusyError, InputError, TusrecError
+from tusrec.files import write_bytes
 from tusrec.options import whole_number
 
 LENGTH = 16  # frames of a clip
@@ -59,6 +62,7 @@ LINEAR_SHARE = 0.4
 PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
+ORDER = ("length", "usual", "grabbed", "screen")  # options that decide what a clip of a seed is
 Array = NDArray[np.float64]
 Maker = Callable[[tuple[int, int], int], Clip]  # of a seed, and so many frames
 log = logging.getLogger("training.simulated")
@@ -258,18 +262,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_clips(options: argparse.Namespace) -> None:
     """Write clips first..first+count-1 of one set, going on where an earlier run ended.
 
-    Raises InputError for a seed kept for evaluation or clips longer than scans, OutputError, and
-    OutOfMemoryError if one of several processes was killed.
+    Raises InputError for a seed kept for evaluation, clips longer than scans or a folder with other
+    clips of the seed, OutputError, and OutOfMemoryError if one of several processes was killed.
     """
     require_training_seed(options.seed)
     longest = longest_clip(options.usual)
     if options.length > longest:
         raise InputError(f"--length: found {options.length}, expected {longest} frames at most")
+    _require_alike(options)
     usual = partial(usual_clip, kind=options.usual, by_grabber=options.grabbed)
     make = usual if options.usual else partial(simulated_clip, screen=options.screen)
     write = partial(_write, make, options.folder, options.seed, options.length)
     numbers = range(options.first, options.first + options.count, options.step)
     spread(write, numbers, options.jobs)
+
+
+def _require_alike(options: argparse.Namespace) -> None:
+    """Raise InputError if the folder has clips of the seed that were ordered otherwise.
+
+    The files' names do not tell, so what was ordered stands beside them.
+    """
+    order = json.dumps({name: getattr(options, name) for name in ORDER})
+    path = options.folder / f"{options.seed}.order.json"
+    with suppress(BusyError):  # of another machine that shares the work
+        if not path.exists():
+            write_bytes(path, order.encode(), "the clips' order")
+    found = path.read_text(encoding="utf-8") if path.exists() else order
+    if found != order:
+        raise InputError(
+            f"{path}: found clips of {found}, expected {order}; choose another folder or --seed, "
+            "or remove this file and the clips"
+        )
 
 
 def _write(make: Maker, folder: Path, seed: int, length: int, number: int) -> None:

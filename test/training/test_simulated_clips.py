@@ -192,8 +192,26 @@ def test_clips_are_made_from_a_number_on_and_shared_among_machines(
     for first in ("10", "11"):
         order = ["--seed", "7", "--first", first, "--count", "4", "--step", "2", "--length", "3"]
         assert simulated.main([str(tmp_path), *order]) == 0
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
     assert names == [f"7_{number:06d}.safetensors" for number in range(10, 14)]
+
+
+@pytest.mark.parametrize("other", [["--length", "4"], ["--length", "3", "--screen", "means"]])
+def test_clips_of_another_order_are_not_taken_for_these(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    other: list[str],
+) -> None:
+    monkeypatch.setattr(
+        simulated, "simulated_clip", lambda seed, length, screen: moving_clip(length=length)
+    )
+    common = [str(tmp_path), "--count", "1"]
+    for _ in range(2):
+        assert simulated.main([*common, "--length", "3"]) == 0
+    assert simulated.main([*common, *other]) == 2
+    assert "1.order.json: found clips of" in caplog.text
+    assert simulated.main([*common, *other, "--seed", "2"]) == 0
 
 
 def test_several_processes_make_the_clips_that_one_makes(tmp_path: Path) -> None:
