@@ -98,13 +98,15 @@ def _seed(file: Any) -> tuple[int, int]:
 
 def _require_sound(clip: Clip, path: Path) -> None:
     frames, T, screen = clip.frames, clip.T_first_from_frame, clip.screen
-    sound = frames.dtype == np.uint8 and frames.ndim == 3 and T.shape == (len(frames), 4, 4)
+    sound = frames.dtype == np.uint8 and frames.ndim == 3 and len(frames) > 1
+    sound = sound and T.shape == (len(frames), 4, 4) and bool(np.isfinite(T).all())
     fits = screen.clutter.dtype == np.int8 and screen.clutter.shape in ((0, 0), frames.shape[1:])
     if not sound or not fits or screen.undoing.ndim != 1:
         raise InputError(
             f"{path}: found frames {frames.dtype} {frames.shape}, poses {T.shape}, clutter "
             f"{screen.clutter.dtype} {screen.clutter.shape} and undoing {screen.undoing.shape}, "
-            "expected uint8 (N, H, W), (N, 4, 4), int8 (H, W) and (K,); make it anew"
+            "expected uint8 (N, H, W) of 2 frames or more, finite (N, 4, 4), int8 (H, W) and (K,); "
+            "make it anew"
         )
 
 

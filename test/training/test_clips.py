@@ -46,6 +46,20 @@ def test_a_clip_remembers_the_screen_that_its_scan_was_shown_on(tmp_path: Path) 
     np.testing.assert_array_equal(read_clip(path).screen.clutter, clutter)
 
 
+@pytest.mark.parametrize("spoilt", ["one frame", "a pose of no number"])
+def test_a_clip_that_no_motion_can_be_learnt_from_is_named(spoilt: str, tmp_path: Path) -> None:
+    clip = moving_clip()
+    T = clip.T_first_from_frame.copy()
+    T[1, 0, 3] = np.nan
+    bad = {
+        "one frame": replace(clip, frames=clip.frames[:1], T_first_from_frame=np.eye(4)[None]),
+        "a pose of no number": replace(clip, T_first_from_frame=T),
+    }
+    write_clip(bad[spoilt], tmp_path / "clip.safetensors")
+    with pytest.raises(InputError, match="expected uint8"):
+        read_clip(tmp_path / "clip.safetensors")
+
+
 @pytest.mark.parametrize(
     ("screen", "named"),
     [
