@@ -89,3 +89,20 @@ def test_an_even_field_that_saturates_towards_its_edges_is_no_turn() -> None:
     found, _ = fit_across(sizes, torch.full((1, CELLS), 5.0), PLACES)
     assert found[0, 2].abs() > 1.2
     assert found[0, 1].abs() < 0.3
+
+
+@given(seed=st.integers(0, 2**31), shown=st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+def test_few_cells_that_are_very_sure_make_a_motion_and_no_singular_matrix(
+    seed: int, shown: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = torch.zeros(1, CELLS)
+    weights[0, rng.choice(CELLS, shown, replace=False)] = float(rng.uniform(300, 1097))
+    places = PLACES * torch.from_numpy(rng.uniform(0.5, 2, (1, 1, 2))).float()
+    motion = torch.from_numpy(rng.normal(size=(1, 3, 1)) * rng.uniform(0, 1)).float()
+    across, _ = fit_across((basis_across(places) @ motion)[..., 0].abs(), weights, places)
+    shifts = torch.from_numpy(rng.normal(size=(1, CELLS, 2))).float()
+    both = weights[..., None].expand(-1, -1, 2)
+    in_plane, _ = fit_in_plane(shifts, both, places, torch.tensor([1.7]))
+    assert max(float(across.abs().max()), float(in_plane.abs().max())) < 50
