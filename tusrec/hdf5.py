@@ -32,6 +32,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except OSError as error:
+        if error.filename not in (None, str(path)):  # what the block did with other files
+            raise
         raise _unreadable(path, error) from error
 
 

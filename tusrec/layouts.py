@@ -200,20 +200,26 @@ def _shown(folder: Path) -> list[Path]:
 
 
 def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan | UnusableScan:
-    """The scan of a dataset whose frames are in root/frames or root/frames_transfs."""
+    """The scan of a dataset whose frames are in root/frames or root/frames_transfs.
+
+    The challenge's own, which has keys, has frames of one size, and landmarks of all scans or none.
+    """
     subject, name = file.parent.name, file.stem
     key = f"sub{subject}__{name}"
     together = file.parent.parent.name == "frames_transfs"
     poses = file if together else root / "transfs" / subject / file.name
-    landmarks = root / "landmarks"
+    landmarks = root / "landmarks" / f"landmark_{subject:0>3}.h5"
     try:
+        official = (root / KEYS_FILE).exists()
+        marked = landmarks.exists() or (official and landmarks.parent.is_dir())
         return Hdf5Scan(
             key=key,
             frames_path=file,
             calibration=calibration,
             poses_path=poses if together or poses.exists() else None,
-            landmarks_path=landmarks / f"landmark_{subject:0>3}.h5" if landmarks.is_dir() else None,
-            image_size=IMAGE_SIZE,
+            landmarks_path=landmarks if marked else None,
+            landmarks_name=name,
+            image_size=IMAGE_SIZE if official else None,
         )
     except PermissionError as error:
         return UnusableScan(key, str(forbidden(poses, error)))

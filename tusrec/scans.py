@@ -107,8 +107,9 @@ class UnusableScan:
 class Hdf5Scan:
     """A scan in the challenge's HDF5 files.
 
-    poses_path and landmarks_path are None where the dataset has no such folder. image_size
-    (height, width) is required of the frames; None takes any. poses_name is the dataset of poses.
+    poses_path and landmarks_path are None where the dataset has none. landmarks_name and
+    poses_name are the datasets in them. image_size (height, width) is required of the frames; None
+    takes any.
     """
 
     key: str
@@ -116,6 +117,7 @@ class Hdf5Scan:
     calibration: Calibration
     poses_path: Path | None = None
     landmarks_path: Path | None = None
+    landmarks_name: str = ""
     image_size: tuple[int, int] | None = None
     poses_name: str = "tforms"
 
@@ -137,12 +139,11 @@ class Hdf5Scan:
     def _landmarks(self, shape: tuple[int, ...]) -> NDArray[np.integer]:
         if self.landmarks_path is None:
             return np.empty((0, 3), np.int64)
-        name = self.key.rsplit("__", 1)[-1]
         with open_hdf5(self.landmarks_path) as file:
-            dataset = find_dataset(file, name)
+            dataset = find_dataset(file, self.landmarks_name)
             require(dataset, "iu", (None, 3), "(landmarks, 3) integers: frame, x, y")
             landmarks = read_array(dataset).astype(np.int64)
-        check_landmarks(landmarks, shape, f"{self.landmarks_path}: {name}")
+        check_landmarks(landmarks, shape, f"{self.landmarks_path}: {self.landmarks_name}")
         return landmarks
 
     def _poses(self, frames: int) -> tuple[NDArray[np.float64] | None, str]:

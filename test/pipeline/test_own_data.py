@@ -15,16 +15,19 @@ from tusrec.layouts import find_scans
 PAGE = (Path(predict.__file__).parent / "docs" / "own-data.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
 def test_pictures_become_a_scan_that_is_predicted(
     channels: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (4, 30, 40)).astype(np.uint8)
     (tmp_path / "scan").mkdir()
-    for number, frame in enumerate(frames):
-        shown = np.broadcast_to(frame.reshape(30, 40, *[1] * len(channels)), (30, 40, *channels))
-        picture = sitk.GetImageFromArray(np.ascontiguousarray(shown), isVector=bool(channels))
-        sitk.WriteImage(picture, str(tmp_path / "scan" / f"{number:03d}.png"))
+    for number, frame in enumerate(frames, 8):  # 10.png comes after 9.png
+        grey = frame.reshape(30, 40, *[1] * len(channels))
+        shown = np.ascontiguousarray(np.broadcast_to(grey, (30, 40, *channels)))
+        if channels == (4,):
+            shown[..., 3] = 255  # opaque
+        picture = sitk.GetImageFromArray(shown, isVector=bool(channels))
+        sitk.WriteImage(picture, str(tmp_path / "scan" / f"{number}.png"))
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(code, {})
@@ -41,7 +44,7 @@ def test_the_layout_and_the_calibration_are_read(tmp_path: Path) -> None:
     (path.parent / scan).parent.mkdir(parents=True)
     path.write_text(re.sub("^ +", "", lines, flags=re.MULTILINE) + "\n", encoding="utf-8")
     with h5py.File(path.parent / scan, "w") as file:
-        file["frames"] = np.zeros((3, 480, 640), np.uint8)
+        file["frames"] = np.zeros((3, 512, 500), np.uint8)
         file["tforms"] = np.tile(np.eye(4), (3, 1, 1))
     assert read_calibration(path).spacing == (0.2, 0.2)
     (source,) = find_scans(tmp_path / "data").scans

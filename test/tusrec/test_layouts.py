@@ -107,6 +107,36 @@ def test_a_dataset_without_landmarks_is_read(tmp_path: Path, make_validation_dat
     assert opened(find_scans(folder))[0].landmarks.shape == (0, 3)
 
 
+def test_own_data_in_the_challenges_layout_may_be_of_any_size_and_lack_landmarks_of_some(
+    tmp_path: Path, make_train_dataset: Make, make_lone_scan: Make
+) -> None:
+    scans = {"sub000__RH_rotation": 2, "sub001__RH_rotation": 2}
+    folder = make_train_dataset(tmp_path / "data", scans)
+    (folder / "landmarks/landmark_001.h5").unlink()
+    own = folder / "frames_transfs/001/RH_rotation.h5"
+    own.unlink()
+    make_lone_scan(own, shape=(60, 80))
+    with h5py.File(own, "a") as file:
+        frames = len(file["frames"])
+        if "tforms" not in file:
+            file["tforms"] = np.tile(np.eye(4), (frames, 1, 1))
+    first, second = (opened(find_scans(folder), index)[0] for index in (0, 1))
+    assert (first.image_size, second.image_size) == ((480, 640), (60, 80))
+    assert len(first.landmarks) > len(second.landmarks) == 0
+
+
+def test_a_link_to_a_scan_of_a_dataset_has_its_landmarks_whatever_it_is_called(
+    tmp_path: Path, make_train_dataset: Make
+) -> None:
+    folder = make_train_dataset(tmp_path / "data", {"sub000__my__scan": 3})
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "patient7.h5").symlink_to(folder / "frames_transfs/000/my__scan.h5")
+    (inside, _), (linked, _) = (opened(find_scans(place)) for place in (folder, tmp_path / "some"))
+    assert (inside.key, linked.key) == ("sub000__my__scan", "patient7")
+    np.testing.assert_array_equal(linked.landmarks, inside.landmarks)
+    assert len(inside.landmarks)
+
+
 def test_the_keys_name_the_scans_and_files_without_a_key_are_left_out(
     tmp_path: Path, make_validation_dataset: Make
 ) -> None:

@@ -33,6 +33,7 @@ def source(tmp_path: Path, make_hdf5: Callable[..., Path]) -> Hdf5Scan:
         landmarks_path=make_hdf5(
             tmp_path / "landmarks.h5", {"RH_rotation": np.array([[0, 1, 1], [5, 40, 30]])}
         ),
+        landmarks_name="RH_rotation",
     )
 
 
@@ -43,6 +44,13 @@ def put(path: Path | None, name: str, values: object) -> None:
         del file[name]
         if values is not None:
             file[name] = values
+
+
+def test_what_goes_wrong_with_other_files_while_a_scan_is_open_is_not_its_fault(
+    source: Hdf5Scan, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError), source.open():
+        (tmp_path / "elsewhere").read_bytes()
 
 
 def read_all(source: Hdf5Scan) -> None:
