@@ -20,22 +20,24 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
 
     `what` names the thing in the error, where the path alone does not say it.
     The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
+    What is there and no file, as /dev/stdout, is written to as it is.
     Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on, or if
     another process is writing it.
     """
+    if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+        with writable(path, what):
+            yield path
+        return
     partial = _partial_path(path)
-    try:
+    with writable(path, what):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = partial.open("ab")
-    except OSError as error:
-        raise _cannot_write(path, error, what) from error
     with lock:
         _take(lock, path)
         try:
-            yield partial
-            partial.replace(path)
-        except OSError as error:
-            raise _cannot_write(path, error, what) from error
+            with writable(path, what):
+                yield partial
+                partial.replace(path)
         finally:
             discard_partial(path)
 
@@ -61,12 +63,19 @@ def discard_partial(path: Path) -> None:
 
 def require_writable(folder: Path) -> None:
     """Make `folder` if need be; OutputError before any work is done if it takes no files."""
-    try:
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return
+
+
+@contextmanager
+def writable(path: Path, what: str = "") -> Iterator[None]:
+    """Turn an OSError of writing `path` into an OutputError, which names it and `what` it is."""
+    try:
+        yield
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise _cannot_write(path, error, what) from error
 
 
 @contextmanager
@@ -91,7 +100,8 @@ def write_bytes(path: Path, content: bytes, what: str = "") -> None:
     with atomic_path(path, what) as partial, partial.open("wb") as stream:
         stream.write(content)
         stream.flush()
-        os.fsync(stream.fileno())
+        if partial != path:  # a pipe has no disk
+            os.fsync(stream.fileno())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -86,6 +87,17 @@ def test_a_full_disk_is_an_output_error_that_names_the_file(
     with refused(*words, kind=OutputError), atomic_path(path):
         Path("/dev/full").write_text("x" * 100_000)
     assert path.read_text() == "old"
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_json(pipe, {"a": 1})
+    assert json.loads(os.read(reader, 100)) == {"a": 1}
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, refused: Refused) -> None:
