@@ -99,13 +99,16 @@ def require_kept(sources: Sequence[ScanSource], written: Iterable[Path]) -> None
 
 
 def chosen(scans: list[ScanSource], patterns: list[str]) -> list[ScanSource]:
-    """The scans that match any of the patterns, or all without one; InputError if none does."""
-    matching = [
-        scan
-        for scan in scans
-        if not patterns or any(fnmatch.fnmatchcase(scan.key, pattern) for pattern in patterns)
-    ]
-    if not matching:
-        keys = ", ".join(scan.key for scan in scans[:4])
-        raise InputError(f"--scan {' '.join(patterns)}: matches no scan; the first are {keys}")
-    return matching
+    """The scans that match any of the patterns, or all without one.
+
+    A pattern is a key or a glob. Raises InputError for one that no scan matches.
+    """
+    for pattern in patterns:
+        if not any(_matches(scan, pattern) for scan in scans):
+            keys = ", ".join(scan.key for scan in scans[:4])
+            raise InputError(f"--scan {pattern}: matches no scan; the first are {keys}")
+    return [s for s in scans if not patterns or any(_matches(s, pattern) for pattern in patterns)]
+
+
+def _matches(scan: ScanSource, pattern: str) -> bool:
+    return scan.key == pattern or fnmatch.fnmatchcase(scan.key, pattern)

@@ -41,7 +41,7 @@ def write_run(
 def write_errors(
     output: Path, dataset: Dataset, outcomes: list[Outcome], made_by: tuple[str, str, float]
 ) -> None:
-    """Write metrics.h5 into `output` if any scan has truth.
+    """Write metrics.h5 into `output` if any scan has truth; else one of other results goes.
 
     made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
     """
@@ -49,6 +49,8 @@ def write_errors(
     rows = _metrics_rows(output, dataset, tried, made_by)
     if any(errors for _, errors, _ in rows):
         write_metrics(output / METRICS_FILE, rows)
+    elif any(outcome.status == "done" for outcome in outcomes):
+        (output / METRICS_FILE).unlink(missing_ok=True)
 
 
 def _metrics_rows(
