@@ -29,7 +29,7 @@ from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
 from tusrec.results import DDF_KINDS, METRICS_FILE, result_path
 from tusrec.scans import ScanSource
-from view.exports import EXPORTS, require_exportable
+from view.exports import EXPORTS, place_of, require_exportable
 from view.present import present
 
 # The container's mount points, (input, output): the challenge's, and Grand Challenge's.
@@ -134,8 +134,9 @@ def fill_in_folders(options: argparse.Namespace) -> None:
 
 def exported(options: argparse.Namespace, sources: Sequence[ScanSource]) -> list[Path]:
     """The files, or folders, that --export asks for."""
-    names = [f"{source.key}.{kind}" for source in sources for kind in options.export]
-    return [options.output / name for name in names]
+    return [
+        place_of(kind, options.output, source.key) for source in sources for kind in options.export
+    ]
 
 
 def holds_files(folder: Path) -> bool:

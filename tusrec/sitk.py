@@ -1,4 +1,4 @@
-"""Images that SimpleITK reads, as grey frames."""
+"""Images that SimpleITK reads whole, as grey frames."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from tusrec.errors import InputError
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -44,7 +44,12 @@ def read_frames(path: Path) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _unreadable(path: Path, error: RuntimeError) -> InputError:
+def _unreadable(path: Path, error: RuntimeError) -> TusrecError:
+    if "allocate memory" in str(error):
+        return OutOfMemoryError(
+            f"{path}: found no memory for all its frames, expected more; end what else runs, or "
+            "put them into an .h5, which is read piece by piece, as docs/own-data.md tells"
+        )
     reason = last_line(error) if path.is_file() else "no such file"
     return InputError(
         f"{path}: cannot read the image, which may be truncated ({reason}); export it again from "

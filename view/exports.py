@@ -5,6 +5,7 @@ Every file of poses holds T_first_from_frame of all frames, frame 0 at identity.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -61,8 +62,8 @@ def write_transforms(folder: Path, T_first_from_frame: Array) -> None:
         transform.SetTranslation(T[:3, 3].tolist())
         path = folder / f"{index:04d}.tfm"
         write_by_itk(path, "tfm", partial(sitk.WriteTransform, transform))
-    for path in folder.glob("[0-9]*.tfm"):  # of a longer scan that was exported there before
-        if int(path.stem) >= len(T_first_from_frame):
+    for path in folder.glob("*.tfm"):  # of a longer scan that was exported there before
+        if re.fullmatch(r"\d{4,}", path.stem) and int(path.stem) >= len(T_first_from_frame):
             path.unlink()
 
 
@@ -89,33 +90,34 @@ def require_exportable(kinds: Iterable[str]) -> None:
         require_matplotlib()
 
 
+def place_of(kind: str, folder: Path, key: str) -> Path:
+    """The file, or folder, of a scan's export in `folder`."""
+    return folder / (f"{key}_tfm" if kind == "tfm" else f"{key}.{kind}")
+
+
 def export(kind: str, folder: Path, scan: Scan, result: Result) -> None:
     """Write one of EXPORTS of a predicted scan into `folder`, named by its key.
 
     Raises OutputError if a file cannot be written.
     """
-    EXPORTS[kind](folder, scan, result)
+    EXPORTS[kind](place_of(kind, folder, scan.key), scan, result)
 
 
-def _export_sequence(folder: Path, scan: Scan, result: Result) -> None:
+def _export_sequence(path: Path, scan: Scan, result: Result) -> None:
     places = in_first_frame(result.motion.T_first_from_frame, scan.calibration)
-    write_sequence(folder / f"{scan.key}.igs.mha", scan.frames, places)
+    write_sequence(path, scan.frames, places)
 
 
-def _export_transforms(folder: Path, scan: Scan, result: Result) -> None:
-    write_transforms(folder / f"{scan.key}_tfm", with_first(result.motion.T_first_from_frame))
+def _export_transforms(folder: Path, _: Scan, result: Result) -> None:
+    write_transforms(folder, with_first(result.motion.T_first_from_frame))
 
 
-def _export_tum(folder: Path, scan: Scan, result: Result) -> None:
-    _write_text(folder / f"{scan.key}.tum", tum_text(with_first(result.motion.T_first_from_frame)))
+def _export_tum(path: Path, _: Scan, result: Result) -> None:
+    _write_text(path, tum_text(with_first(result.motion.T_first_from_frame)))
 
 
-def _export_csv(folder: Path, scan: Scan, result: Result) -> None:
-    _write_text(folder / f"{scan.key}.csv", csv_text(with_first(result.motion.T_first_from_frame)))
-
-
-def _export_figure(folder: Path, scan: Scan, result: Result) -> None:
-    write_figure(folder / f"{scan.key}.png", scan, result)
+def _export_csv(path: Path, _: Scan, result: Result) -> None:
+    _write_text(path, csv_text(with_first(result.motion.T_first_from_frame)))
 
 
 EXPORTS: dict[str, Callable[[Path, Scan, Result], None]] = {
@@ -123,7 +125,7 @@ EXPORTS: dict[str, Callable[[Path, Scan, Result], None]] = {
     "tfm": _export_transforms,
     "tum": _export_tum,
     "csv": _export_csv,
-    "png": _export_figure,
+    "png": write_figure,
 }
 
 

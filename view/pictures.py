@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from tusrec.files import writable
 from tusrec.frames import Frames, evenly_spread
 from view.images import write_by_itk
 
@@ -52,7 +53,7 @@ def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _sheets(pictures: list[NDArray[np.uint8]], place: Path) -> list[bytes]:
     height, width = pictures[0].shape
     jpegs = []
-    with tempfile.TemporaryDirectory(prefix=".sheets-", dir=place) as folder:
+    with writable(place), tempfile.TemporaryDirectory(prefix=".sheets-", dir=place) as folder:
         for start in range(0, len(pictures), COLUMNS * ROWS):
             sheet = np.zeros((ROWS, height, COLUMNS, width), np.uint8)
             for cell, picture in enumerate(pictures[start : start + COLUMNS * ROWS]):

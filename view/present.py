@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from tusrec.errors import TusrecError
+from tusrec.errors import OutOfMemoryError, TusrecError
 from tusrec.results import Result, read_scan_result
 from tusrec.scans import Scan, ScanSource
 from view.exports import export
@@ -50,6 +50,8 @@ def _export_as(kind: str, results: Path, scan: Scan, prediction: Result) -> int:
         export(kind, results, scan, prediction)
     except TusrecError as error:
         return _told(error)
+    except MemoryError:
+        return _told(_out_of_memory(f"{scan.key} as {kind}"))
     log.info("%s exported as %s", scan.key, kind)
     return 0
 
@@ -58,11 +60,19 @@ def _report(
     results: Path, sources: Sequence[ScanSource], failures: dict[str, str], run: dict[str, str]
 ) -> int:
     try:
-        write_report(results / REPORT_FILE, results, sources, failures, run)
+        left_out = write_report(results / REPORT_FILE, results, sources, failures, run)
     except TusrecError as error:
         return _told(error)
+    except MemoryError:
+        return _told(_out_of_memory(REPORT_FILE))
     log.info("report: %s", results / REPORT_FILE)
-    return 0
+    return max([_told(error) for error in left_out], default=0)
+
+
+def _out_of_memory(what: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{what}: out of memory; end what else runs, or make it on a machine with more"
+    )
 
 
 def _told(error: TusrecError) -> int:

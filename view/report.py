@@ -24,13 +24,14 @@ def write_report(
     sources: Iterable[ScanSource],
     failures: dict[str, str],
     run: dict[str, str],
-) -> None:
+) -> list[InputError]:
     """Write the report on the scans of `sources` that have a result in the folder `results`.
 
     failures: why a scan has none, by its key. run: facts about the run, of which `input` is shown.
-    Scans are written one after the other, so memory holds one. Raises OutputError if the page
-    cannot be written.
+    Scans are written one after the other, so memory holds one. Returns what was wrong with those
+    that could not be read. Raises OutputError if the page cannot be written.
     """
+    left_out: list[InputError] = []
     scans = [source for source in sources if source.key not in failures]
     most_pictures = min(MOST, max(FEWEST, PICTURES // max(len(scans), 1)))
     head, tail = PAGE.read_text(encoding="utf-8").split(MARK)
@@ -49,6 +50,7 @@ def write_report(
                     )
             except InputError as error:
                 failures = failures | {source.key: str(error)}
+                left_out.append(error)
                 continue
             page.write(_script(f"scan-{number}", data))
             overviews.append(_overview(number, data))
@@ -59,6 +61,7 @@ def write_report(
             )
         )
         page.write(tail)
+    return left_out
 
 
 def _overview(number: int, data: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """predict.py from the outside: files in, files and exit codes out."""
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +22,10 @@ from model.interface import LocalMotions
 from model.registry import ESTIMATORS, load_estimator
 from tusrec import poses
 from tusrec.calibration import Calibration
+from tusrec.errors import InputError
 from tusrec.frames import Frames
 from tusrec.results import read_result
+from view import exports, report
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Path]
@@ -266,6 +270,31 @@ def test_scan_patterns_choose_scans(dataset: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/sub051__RH_rotation.h5").exists()
 
 
+def test_each_pattern_must_match_and_a_key_is_one_whatever_its_letters(
+    tmp_path: Path, make_lone_scan: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("scan[1]", "scan2"):
+        make_lone_scan(tmp_path / "data" / f"{name}.h5")
+    spacing = ("--spacing", "0.2", "0.2")
+    assert run(tmp_path / "data", tmp_path / "out", *spacing, "--scan", "scan[1]") == 0
+    assert (tmp_path / "out" / "scan[1].h5").exists()
+    wrong = ("--scan", "scan2", "--scan", "scan3")
+    assert run(tmp_path / "data", tmp_path / "out", *spacing, *wrong) == 2
+    assert "--scan scan3: matches no scan" in caplog.text
+    assert not (tmp_path / "out" / "scan2.h5").exists()
+
+
+def test_metrics_of_results_that_are_no_more_do_not_stay(
+    tmp_path: Path, make_validation_dataset: Make
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    assert run(dataset, tmp_path / "out") == 0
+    assert (tmp_path / "out/metrics.h5").exists()
+    (dataset / "transfs").rename(tmp_path / "transfs")
+    assert run(dataset, tmp_path / "out", "--overwrite") == 0
+    assert not (tmp_path / "out/metrics.h5").exists()
+
+
 def test_metrics_list_the_scans_of_earlier_runs_too(dataset: Path, tmp_path: Path) -> None:
     for pattern in ("sub051*", "*LH_rotation"):
         run(dataset, tmp_path / "out", "--scan", pattern)
@@ -459,6 +488,44 @@ def test_a_report_that_cannot_be_written_is_in_run_json(
     assert run(dataset, tmp_path / "out", "--report") == 2
     assert "report.html: cannot write" in caplog.text
     assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 2
+
+
+def test_an_export_without_memory_costs_no_other_and_is_in_run_json(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hungry(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setitem(exports.EXPORTS, "csv", hungry)
+    assert run(dataset, tmp_path / "out", "--export", "csv", "--export", "tum", "--report") == 3
+    assert "sub050__LH_rotation as csv: out of memory" in caplog.text
+    assert len(list((tmp_path / "out").glob("*.tum"))) == 3
+    assert (tmp_path / "out/report.html").exists()
+    assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 3
+
+
+def test_a_scan_that_the_report_cannot_show_is_told(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreadable(*_: object) -> dict[str, object]:
+        raise InputError("sub050__LH_rotation: found nothing")
+
+    monkeypatch.setattr(report, "scan_data", unreadable)
+    assert run(dataset, tmp_path / "out", "--report") == 2
+    assert "error: sub050__LH_rotation: found nothing" in caplog.text
+    assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 2
+
+
+def test_pictures_that_cannot_be_written_are_no_fault_of_the_scan(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "out/.sheets-x"))
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    assert run(dataset, tmp_path / "out", "--report") == 2
+    assert "cannot write (No space left on device)" in caplog.text
+    assert "copy it again" not in caplog.text
 
 
 def test_one_log_line_tells_each_scans_time_rate_memory_and_end(

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from strategies import transforms
 
 from tusrec.calibration import from_image_to_probe
-from tusrec.errors import InputError
+from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.scans import Scan
 from tusrec.sequences import SequenceScan, is_sequence
+from tusrec.sitk import read_frames
 
 Array = NDArray[np.float64]
 Make = Callable[..., Path]
@@ -306,6 +307,19 @@ def test_a_single_colour_picture_is_no_scan_of_its_rows(tmp_path: Path, refused:
 def test_a_missing_sequence_is_refused(tmp_path: Path, refused: Refused) -> None:
     with refused("a.mha", "no such file", kind=InputError):
         opened(tmp_path / "a.mha", spacing=(1, 1))
+
+
+def test_a_sequence_that_memory_does_not_hold_is_told_so(
+    tmp_path: Path, make_sequence: Make, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    path = make_sequence(tmp_path / "a.mha")
+
+    def read(_: str) -> sitk.Image:
+        raise RuntimeError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr(sitk, "ReadImage", read)
+    with refused("a.mha", "found no memory", kind=OutOfMemoryError):
+        read_frames(path)
 
 
 def test_a_plain_volume_is_not_a_sequence(tmp_path: Path, make_sequence: Make) -> None:

@@ -244,9 +244,11 @@ def test_an_nrrd_says_that_it_is_lps(tmp_path: Path) -> None:
 
 def test_transforms_of_a_longer_scan_do_not_stay(tmp_path: Path) -> None:
     T = np.tile(np.eye(4), (7, 1, 1))
+    (tmp_path / "0006-old.tfm").write_text("somebody's own")
     for count in (7, 4):
         write_transforms(tmp_path, T[:count])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n:04d}.tfm" for n in range(4)]
+    kept = [*(f"{n:04d}.tfm" for n in range(4)), "0006-old.tfm"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 @pytest.mark.parametrize("kind", sorted(EXPORTS))
