@@ -13,7 +13,7 @@ from training.clips import REAL_SEED, Clip, seed_of
 from training.folds import SIMULATED, Fold, Others, subject_number
 from training.learner import KeptOnDisk
 from training.mixture import Mixture
-from training.tracked import cards_of, discard_others, subject_of, write_tracked_clips
+from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
 
 CLIPS = "*.safetensors"
@@ -74,8 +74,7 @@ def find_source(path: Path, cache: Path, share: tuple[int, int] = (0, 1)) -> Sou
         return Source(name, path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # of sets named alike
     source = Source(name, cache / f"{name}_{place}", path)
-    discard_others(path, source.folder)
-    write_tracked_clips(path, source.folder, share)
+    write_tracked_clips(path, source.folder, share, its_own=True)
     return source
 
 

@@ -100,22 +100,26 @@ def _seed_on(card: Path) -> int:
         ) from error
 
 
-def write_tracked_clips(dataset: Path, folder: Path, share: tuple[int, int] = (0, 1)) -> int:
+def write_tracked_clips(
+    dataset: Path, folder: Path, share: tuple[int, int] = (0, 1), *, its_own: bool = False
+) -> int:
     """Write the clips of a data set's scans that are not there yet; returns the number of all.
 
     A scan that is unusable is told and left out. share: (which, of how many) processes divide the
-    scans among themselves.
+    scans among themselves. its_own: no other data set's clips are in the folder, so that those of
+    scans which this one no longer has are taken away.
     """
     require_trainable(dataset)
     which, of = share
-    scans = find_scans(dataset).scans[which::of]
-    told = tqdm(scans, desc=f"{dataset.name} to clips", unit="scan", disable=None)
+    scans = find_scans(dataset).scans
+    if its_own:
+        _discard_others({scan.key for scan in scans}, folder)
+    told = tqdm(scans[which::of], desc=f"{dataset.name} to clips", unit="scan", disable=None)
     return sum(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
 
 
-def discard_others(dataset: Path, folder: Path) -> None:
-    """Take away clips of scans that a data set, whose clips alone are there, no longer has."""
-    keys = {scan.key for scan in find_scans(dataset).scans}
+def _discard_others(keys: set[str], folder: Path) -> None:
+    """Take away clips of all scans but those of `keys`."""
     for path in folder.glob("*/*.cut"):
         key = path.name.removesuffix(".cut")
         if key not in keys:
