@@ -1,7 +1,8 @@
 """What predict.py leaves for people and for other programs, beside its results."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tusrec.errors import OutOfMemoryError, TusrecError
@@ -30,28 +31,25 @@ def present(
     exit_code = 0
     for source in sources:
         if kinds and source.key not in failures:
-            exit_code = max(exit_code, _export(results, source, kinds))
+            exports = partial(_export, results, source, kinds)
+            exit_code = max(exit_code, _attempt(source.key, exports))
     if run is not None:
-        exit_code = max(exit_code, _report(results, sources, failures, run))
+        report = partial(_report, results, sources, failures, run)
+        exit_code = max(exit_code, _attempt(REPORT_FILE, report))
     return exit_code
 
 
 def _export(results: Path, source: ScanSource, kinds: Sequence[str]) -> int:
-    try:
-        with source.open() as scan:
-            prediction = read_scan_result(results, scan)
-            return max(_export_as(kind, results, scan, prediction) for kind in kinds)
-    except TusrecError as error:
-        return _told(error)
+    with source.open() as scan:
+        prediction = read_scan_result(results, scan)
+        return max(
+            _attempt(f"{scan.key} as {kind}", partial(_export_as, kind, results, scan, prediction))
+            for kind in kinds
+        )
 
 
 def _export_as(kind: str, results: Path, scan: Scan, prediction: Result) -> int:
-    try:
-        export(kind, results, scan, prediction)
-    except TusrecError as error:
-        return _told(error)
-    except MemoryError:
-        return _told(_out_of_memory(f"{scan.key} as {kind}"))
+    export(kind, results, scan, prediction)
     log.info("%s exported as %s", scan.key, kind)
     return 0
 
@@ -59,20 +57,20 @@ def _export_as(kind: str, results: Path, scan: Scan, prediction: Result) -> int:
 def _report(
     results: Path, sources: Sequence[ScanSource], failures: dict[str, str], run: dict[str, str]
 ) -> int:
-    try:
-        left_out = write_report(results / REPORT_FILE, results, sources, failures, run)
-    except TusrecError as error:
-        return _told(error)
-    except MemoryError:
-        return _told(_out_of_memory(REPORT_FILE))
+    left_out = write_report(results / REPORT_FILE, results, sources, failures, run)
     log.info("report: %s", results / REPORT_FILE)
     return max([_told(error) for error in left_out], default=0)
 
 
-def _out_of_memory(what: str) -> OutOfMemoryError:
-    return OutOfMemoryError(
-        f"{what}: out of memory; end what else runs, or make it on a machine with more"
-    )
+def _attempt(what: str, make: Callable[[], int]) -> int:
+    """The exit code of `make`, which fails without costing anything else."""
+    try:
+        return make()
+    except TusrecError as error:
+        return _told(error)
+    except MemoryError:
+        advice = "end what else runs, or make it on a machine with more"
+        return _told(OutOfMemoryError(f"{what}: out of memory; {advice}"))
 
 
 def _told(error: TusrecError) -> int:
