@@ -24,8 +24,9 @@ OUTLIER_SD = 3.0  # beyond which a pair pulls no harder: Huber's function of all
 class Prior:
     """Standard deviations (3,) of steps about zero, and of the change from each to the next.
 
-    spans: (S,) frames that the hand had for each step, or (1,) for all. In more of them it may have
-    come further, so that the covariance is the larger; a step that no pair shows stays at zero.
+    step: that of all, or (S, 3) of each. spans: (S,) frames that the hand had for each step, or
+    (1,) for all. In more of them it may have come further, so that the covariance is the larger; a
+    step that no pair shows stays at zero.
     """
 
     step: Array
@@ -112,7 +113,7 @@ def _normal_equations(pairs: Motions, steps: int, prior: Prior) -> tuple[Array, 
         vector[:count] -= weighted
         information = measured
         if interval == 1:
-            information = measured + prior.step[..., None] ** -2.0 * np.eye(3)  # (3,) or (S, 3)
+            information = measured + prior.step[..., None] ** -2.0 * np.eye(3)
         own[interval:] += information
         own[:count] += information
         for row, column in np.ndindex(3, 3):

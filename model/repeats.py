@@ -17,7 +17,6 @@ from tusrec import poses
 from tusrec.frames import Frames
 
 Array = NDArray[np.float64]
-
 Spans = NDArray[np.int64]
 
 AT_ONCE = 8  # frames, for a picture may be large
@@ -45,12 +44,11 @@ def seen_once(frames: Frames, estimate: Callable[[Frames, Spans], LocalMotions])
     It is told (P-1,) how many frames the hand had from each picture to the next.
     """
     numbers, count = pictures(frames), frames.shape[0]
-    spans = np.diff(numbers)
+    shown = np.diff([*numbers, count])
+    spans = shown[:-1]
     if len(numbers) == count:
         return estimate(frames, spans)
-    return shared_out(
-        estimate(Picked(frames, numbers), spans), np.array([*spans, count - numbers[-1]])
-    )
+    return shared_out(estimate(Picked(frames, numbers), spans), shown)
 
 
 def shared_out(motions: LocalMotions, shown: NDArray[np.int64]) -> LocalMotions:
