@@ -25,7 +25,7 @@ from tusrec.calibration import Calibration
 from tusrec.errors import InputError
 from tusrec.frames import Frames
 from tusrec.results import read_result
-from view import exports, report
+from view import exports, present, report
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Path]
@@ -502,6 +502,18 @@ def test_an_export_without_memory_costs_no_other_and_is_in_run_json(
     assert len(list((tmp_path / "out").glob("*.tum"))) == 3
     assert (tmp_path / "out/report.html").exists()
     assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 3
+
+
+def test_a_scan_that_memory_does_not_hold_to_be_exported_costs_no_report(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hungry(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(present, "read_scan_result", hungry)
+    assert run(dataset, tmp_path / "out", "--export", "csv", "--report") == 3
+    assert caplog.text.count(": out of memory") == 3
+    assert (tmp_path / "out/report.html").exists()
 
 
 def test_a_scan_that_the_report_cannot_show_is_told(
