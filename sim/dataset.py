@@ -16,8 +16,8 @@ from sim import motion
 from sim.scan import Recipe, Scan, draw_recipe
 from sim.sheet import write_contact_sheet
 from tusrec.calibration import RIGID_LABEL, SCALE_LABEL, Calibration
-from tusrec.errors import InputError, OutputError
-from tusrec.files import atomic_path, write_bytes, write_json
+from tusrec.errors import InputError
+from tusrec.files import atomic_path, writable, write_bytes, write_json
 from tusrec.hdf5 import create_hdf5
 
 Landmarks = NDArray[np.int64]
@@ -111,7 +111,7 @@ def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], objec
     written.
     """
     scans = items(order, folder)
-    try:
+    with writable(folder, "the data set"):
         write_card(folder / CARD, _card(order, scans))
         _write_landmarks(scans, _write_scans(order, scans, jobs, on_frames))
         calibration = Scan(recipe_of(order, scans[0])).calibration
@@ -119,8 +119,6 @@ def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], objec
         write_contact_sheet(folder / SHEET, [(item.key, item.frames_file) for item in scans])
         if order.kind == "validation":
             _write_keys(folder / "dataset_keys.h5", [item.key for item in scans])
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write the data set ({error})") from error
 
 
 def _write_scans(

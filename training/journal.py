@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.checkpoint import Progress
-from tusrec.errors import OutputError
-from tusrec.files import write_bytes
+from tusrec.files import writable, write_bytes
 
 FILE = "log.jsonl"
 MEASURED = frozenset({"held_out", "scored"})  # names in lines on held-out data
@@ -20,15 +19,11 @@ def write(folder: Path, progress: Progress, values: dict[str, Any]) -> None:
     """Add one line, to the log and to stderr; NaN becomes null. Raises OutputError."""
     state = {"step": progress.step, "pairs": progress.pairs, "minutes": progress.minutes}
     line = json.dumps({name: _plain(value) for name, value in (state | values).items()})
-    try:
+    path = folder / FILE
+    with writable(path, "the log"):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / FILE).open("a", encoding="utf-8") as stream:
+        with path.open("a", encoding="utf-8") as stream:
             stream.write(f"{line}\n")
-    except OSError as error:
-        raise OutputError(
-            f"{folder / FILE}: cannot write the log ({error.strerror}); free the disk, mend its "
-            "permissions, or choose another --output"
-        ) from error
     log.info(line)
 
 
