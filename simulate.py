@@ -4,15 +4,20 @@ python simulate.py --output data --scans 6 --frames 1500
 """
 
 import argparse
+import logging
+import signal
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
 from tusrec.errors import TusrecError
 from tusrec.options import whole_number
+
+log = logging.getLogger("simulate")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -53,16 +58,23 @@ def order_of(options: argparse.Namespace) -> dataset.Order:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parse(arguments)
     order = order_of(options)
+    bar = tqdm(total=order.scans * order.frames, unit="frame", desc="simulate")
     try:
-        with tqdm(total=order.scans * order.frames, unit="frame", desc="simulate") as bar:
+        with logging_redirect_tqdm(), bar:
             dataset.make(order, options.output, options.jobs, bar.update)
     except TusrecError as error:
-        sys.stderr.write(f"simulate.py: {error}\n")
+        log.error("error: %s", error)
         return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on where this run stopped")
+        return 128 + signal.SIGINT
     return 0
 
 
 if __name__ == "__main__":
+    # As an exception ends it, which leaves no half-written file.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

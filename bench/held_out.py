@@ -9,10 +9,10 @@ stopped goes on where it was, and a set that is there is left alone.
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from tusrec.hdf5 import create_hdf5
 from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE, find_scans
 from tusrec.options import whole_number
 from tusrec.scans import ScanSource
+from tusrec.spread import spread
 
 SEED = EVALUATION_SEED + 300
 FRAMES = 400
@@ -66,10 +67,8 @@ def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
     write_card(folder / CARD, {"order": {"seed": SEED}})
     if (folder / KEYS_FILE).exists():
         return folder
-    work = [folder] * len(scans), scans
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        made = pool.map(write_scan, *work) if jobs > 1 else map(write_scan, *work)
-        list(tqdm(made, total=len(scans), unit="scan", desc="held-out set"))
+    made = spread(partial(write_scan, folder), scans, jobs)
+    deque(tqdm(made, total=len(scans), unit="scan", desc="held-out set"), maxlen=0)
     calibration = Scan(draw_recipe((SEED, 0), "rotation", frames=2)).calibration  # of all alike
     write_calibration(folder / CALIBRATION_FILE, calibration)
     with atomic_path(folder / KEYS_FILE) as path, create_hdf5(path) as file:

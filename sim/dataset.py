@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tusrec.calibration import RIGID_LABEL, SCALE_LABEL, Calibration
 from tusrec.errors import InputError
 from tusrec.files import atomic_path, writable, write_bytes, write_json
 from tusrec.hdf5 import create_hdf5
+from tusrec.spread import spread
 
 Landmarks = NDArray[np.int64]
 
@@ -128,10 +128,9 @@ def _write_scans(
     if jobs == 1:
         return [write_scan(order, item, on_frames) for item in scans]
     landmarks = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for found in pool.map(write_scan, [order] * len(scans), scans):
-            landmarks.append(found)
-            on_frames(order.frames)
+    for found in spread(partial(write_scan, order), scans, jobs):
+        landmarks.append(found)
+        on_frames(order.frames)
     return landmarks
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -30,11 +31,11 @@ from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
-from training.spread import spread
 from tusrec import poses
 from tusrec.errors import BusyError, InputError, TusrecError
 from tusrec.files import write_bytes
 from tusrec.options import whole_number
+from tusrec.spread import spread
 
 LENGTH = 16  # frames of a clip
 LONGEST_STEP = 4  # of a clip, in frames of the scan: slower frame rates and faster hands
@@ -274,7 +275,7 @@ def write_clips(options: argparse.Namespace) -> None:
     make = usual if options.usual else partial(simulated_clip, screen=options.screen)
     write = partial(_write, make, options.folder, options.seed, options.length)
     numbers = range(options.first, options.first + options.count, options.step)
-    spread(write, numbers, options.jobs)
+    deque(spread(write, numbers, options.jobs), maxlen=0)
 
 
 def _require_alike(options: argparse.Namespace) -> None:

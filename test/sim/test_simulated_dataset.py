@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,12 +140,11 @@ def test_an_order_of_no_scans_is_refused() -> None:
 
 
 def test_a_card_that_cannot_be_read_is_told_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / dataset.CARD).write_text('{"order": {"ye')
     assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith(f"simulate.py: {tmp_path / dataset.CARD}: found no JSON")
+    assert caplog.messages[-1].startswith(f"error: {tmp_path / dataset.CARD}: found no JSON")
 
 
 # A limit on file size fails a write just as a full disk does, and needs no rights.
@@ -161,6 +163,28 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "RH_rotation.h5: cannot write" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [dataset.CARD]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_ended_leaves_no_process_and_nothing_half_written(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    options = ["--scans", "6", "--frames", "500", "--probe", "linear", "--jobs", "2"]
+    command = [sys.executable, "simulate.py", "--output", str(tmp_path / "set"), *options]
+    run = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    while len(list(tmp_path.rglob("*.part"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    # As a terminal tells all of its processes, and a system the first.
+    os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert "Traceback" not in told
+    assert ("interrupted; the same command goes on" in told) == (number == signal.SIGINT)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [dataset.CARD]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from training.spread import spread
 from tusrec.errors import InputError, OutOfMemoryError
+from tusrec.files import atomic_path
+from tusrec.spread import spread
 
 
 def note(folder: Path, number: int) -> None:
@@ -33,9 +34,27 @@ def wait(folder: Path, number: int) -> None:
     time.sleep(120)
 
 
+def write_for_ever(path: Path) -> None:
+    with atomic_path(path) as partial_path:
+        partial_path.touch()
+        time.sleep(120)
+
+
+def refuse_once_another_writes(path: Path) -> None:
+    if path.name == "long":
+        write_for_ever(path)
+    while not list(path.parent.glob(".*.part")):
+        time.sleep(0.05)
+    raise InputError(f"{path}: refused")
+
+
+def threads(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_all_items_are_worked_on(tmp_path: Path, jobs: int) -> None:
-    spread(partial(note, tmp_path), range(5), jobs)
+    assert list(spread(partial(note, tmp_path), range(5), jobs)) == [None] * 5
     assert sorted(path.name for path in tmp_path.iterdir()) == list("01234")
     here = {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
     assert here == (jobs == 1)
@@ -44,20 +63,37 @@ def test_all_items_are_worked_on(tmp_path: Path, jobs: int) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_goes_wrong_in_one_is_told_by_the_first(jobs: int) -> None:
     with pytest.raises(InputError, match="number 0: refused"):
-        spread(refuse, range(3), jobs)
+        list(spread(refuse, range(3), jobs))
+
+
+def test_the_others_end_at_once_then_and_leave_nothing_half_written(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("short", "long", "later")]
+    started = time.monotonic()
+    with pytest.raises(InputError, match="short: refused"):
+        list(spread(refuse_once_another_writes, paths, 2))
+    assert time.monotonic() - started < 60
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_process_has_one_core_and_the_first_as_many_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert list(spread(threads, range(2), 2)) == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_process_that_is_killed_is_told_in_one_line() -> None:
     with pytest.raises(OutOfMemoryError, match="one of 2 processes killed"):
-        spread(die, range(3), 2)
+        list(spread(die, range(3), 2))
 
 
 def test_none_outlives_the_first_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys; from functools import partial; from pathlib import Path\n"
-        "from test_spread import wait; from training.spread import spread\n"
+        "from test_spread import wait; from tusrec.spread import spread\n"
         "if __name__ == '__main__':\n"
-        "    spread(partial(wait, Path(sys.argv[1])), range(2), 2)\n"
+        "    list(spread(partial(wait, Path(sys.argv[1])), range(2), 2))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
