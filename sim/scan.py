@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -34,6 +34,7 @@ from tusrec.errors import InputError
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+LAST = 3  # transmissions that are kept, for persistence and repeated frames
 LOSS_STEPS = (6, 4)  # range samples and lines per sample of the map of shadows
 SHADOW_DB = 15.0  # a structure behind more loss than this is no landmark
 CHALLENGE_RIGID = np.array(
@@ -126,7 +127,7 @@ class Scan:
         first, count = recipe.excerpt or (0, recipe.frames)
         self.T_limb_from_image = self._draw_poses(rng)[first : first + count]
         self._gain_db = gain_course(recipe.imperfections, count, rng)
-        self._grey = lru_cache(maxsize=3)(self._make_grey)
+        self._last_grey: dict[int, Float32] = {}
         self._shown = shown_frames(count, recipe.imperfections.duplicates, rng)
 
     def __len__(self) -> int:
@@ -163,9 +164,16 @@ class Scan:
         """What lines that are turned see of frame `index`, without persistence; black beyond."""
         return steered.scan_convert(self._grey_along(index, steered))
 
-    def _make_grey(self, index: int) -> Float32:
-        """Grey levels (ranges, lines) of one transmission, before persistence."""
-        return self._grey_along(index, self.beamformer)
+    def _grey(self, index: int) -> Float32:
+        """Grey levels (ranges, lines) of one transmission, before persistence; the last are kept.
+
+        A cache around this method would be a cycle, and hold all scatterers of a scan that is done.
+        """
+        if index not in self._last_grey:
+            if len(self._last_grey) == LAST:
+                self._last_grey.pop(next(iter(self._last_grey)))
+            self._last_grey[index] = self._grey_along(index, self.beamformer)
+        return self._last_grey[index]
 
     def _grey_along(self, index: int, b: Beamformer) -> Float32:
         T_limb_from_image = self.T_limb_from_image[index]

@@ -1,5 +1,7 @@
 """Whole scans: repeatable, with landmarks on structures and with every flaw."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +31,18 @@ def test_a_frame_is_the_same_in_whatever_order_it_is_asked_for() -> None:
     first = [forwards.frame(i) for i in range(5)]
     second = [backwards.frame(i) for i in reversed(range(5))]
     np.testing.assert_array_equal(first, second[::-1])
+
+
+def test_a_scan_is_gone_with_its_last_user_and_not_when_python_looks_for_cycles() -> None:
+    scan = Scan(small())
+    scan.frame(1)
+    left = weakref.ref(scan)
+    gc.disable()
+    try:
+        del scan
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_frames_are_pictures_of_the_challenges_size_with_a_black_surround() -> None:
