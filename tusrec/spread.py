@@ -17,7 +17,6 @@ from tusrec.errors import OutOfMemoryError
 T = TypeVar("T")
 R = TypeVar("R")
 TERMINATED = 128 + signal.SIGTERM
-SECONDS_TO_END = 5
 
 
 def spread(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
@@ -68,14 +67,17 @@ def _inherited() -> Iterator[None]:
 
 def _begin() -> None:
     """An end when it is told, or when the first process was killed, for which a pool would wait."""
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _end)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end(*_: object) -> None:
-    """End as an exception does, which leaves nothing half-written; in time in any case."""
+    """End as an exception does, which leaves nothing half-written."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.alarm(SECONDS_TO_END)
+    # Where C code calls Python, as compilers do, no exception gets through: so again a bit later.
+    sys.unraisablehook = lambda _: None
+    signal.alarm(1)
     sys.exit(TERMINATED)
 
 

@@ -1,5 +1,6 @@
 """Work spread over processes: all of it is done, and nothing outlives the one that asked."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -37,6 +38,7 @@ def wait(folder: Path, number: int) -> None:
 def write_for_ever(path: Path) -> None:
     with atomic_path(path) as partial_path:
         partial_path.touch()
+        ctypes.CFUNCTYPE(None)(lambda: time.sleep(120))()  # lets no exception through
         time.sleep(120)
 
 
@@ -66,13 +68,16 @@ def test_what_goes_wrong_in_one_is_told_by_the_first(jobs: int) -> None:
         list(spread(refuse, range(3), jobs))
 
 
-def test_the_others_end_at_once_then_and_leave_nothing_half_written(tmp_path: Path) -> None:
+def test_the_others_end_at_once_then_and_leave_nothing_half_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     paths = [tmp_path / name for name in ("short", "long", "later")]
     started = time.monotonic()
     with pytest.raises(InputError, match="short: refused"):
         list(spread(refuse_once_another_writes, paths, 2))
     assert time.monotonic() - started < 60
     assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
 
 
 def test_each_process_has_one_core_and_the_first_as_many_as_before(
