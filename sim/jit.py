@@ -10,5 +10,12 @@ R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` to machine code at its first call; kept in __pycache__ afterwards."""
-    return cast(Callable[P, R], numba.njit(cache=True, fastmath=True)(function))
+    """Compile `function` to machine code at its first call; kept in __pycache__ afterwards.
+
+    Where neither that nor a folder of the user's can be written it is compiled in every process.
+    """
+    try:
+        compiled = numba.njit(cache=True, fastmath=True)(function)
+    except RuntimeError:
+        compiled = numba.njit(fastmath=True)(function)
+    return cast(Callable[P, R], compiled)
