@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sim import EVALUATION_SEED
-from sim.dataset import CARD, write_calibration, write_card
+from sim import EVALUATION_SEED, SIMULATOR
+from sim.card import write_card
+from sim.dataset import holds, write_calibration
 from sim.scan import Scan, draw_recipe
 from sim.stream import Excerpt, excerpt
 from tusrec.errors import TusrecError
 from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5
-from tusrec.layouts import CALIBRATION_FILE, KEYS_FILE, find_scans
+from tusrec.layouts import CALIBRATION_FILE, IMAGE_SIZE, KEYS_FILE, find_scans
 from tusrec.options import whole_number
 from tusrec.scans import ScanSource
 from tusrec.spread import spread
@@ -36,7 +37,7 @@ SWEEPS = ("Per_L_DtP", "Per_C_PtD", "Per_S_DtP", "Par_L_PtD", "Par_C_DtP", "Par_
 PROTOCOLS = ("rotation",) * 12 + SWEEPS
 LANDMARKS = {"rotation": 100}  # as in 2025; sweeps have 20, as in 2024
 FIRST_SUBJECT = 900
-FOLDER = Path(".cache/score") / f"seed_{SEED}"
+FOLDER = Path(".cache/score") / f"seed_{SEED}_simulator_{SIMULATOR}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def items(protocols: Sequence[str] = PROTOCOLS, frames: int = FRAMES) -> list[It
 def make(folder: Path, scans: Sequence[Item], jobs: int = 1) -> Path:
     """Make the set in `folder` unless it is there; dataset_keys.h5 comes last.
 
-    Raises InputError for a folder that holds another data set, OutputError if it cannot be written.
+    Raises InputError for a folder that holds another data set or an older simulator's, OutputError
+    if it cannot be written.
     """
     # Training knows by the card not to use the set.
-    write_card(folder / CARD, {"order": {"seed": SEED}})
+    write_card(folder, {"seed": SEED}, {})
     if (folder / KEYS_FILE).exists():
         return folder
     made = spread(partial(write_scan, folder), scans, jobs)
@@ -86,11 +88,11 @@ def sources() -> dict[str, ScanSource]:
 def write_scan(folder: Path, item: Item) -> None:
     """Write one scan unless it is there: its frames come last."""
     subject, name = item.key.removeprefix("sub").split("__")
-    frames_file = folder / "frames" / subject / f"{name}.h5"
-    if frames_file.exists():
+    frames_file, poses_file = (folder / p / subject / f"{name}.h5" for p in ("frames", "transfs"))
+    frames, tforms = (item.frames, *IMAGE_SIZE), (item.frames, 4, 4)
+    if holds(frames_file, {"frames": frames}) and holds(poses_file, {"tforms": tforms}):
         return
     made = excerpt((SEED, item.number), item.frames, [item.protocol], "convex")
-    poses_file = folder / "transfs" / subject / f"{name}.h5"
     with atomic_path(poses_file) as path, create_hdf5(path) as file:
         file["tforms"] = made.poses.astype(np.float32)
         file["tforms"].attrs["truth"] = "exact"
@@ -106,7 +108,7 @@ def _landmarks(made: Excerpt, item: Item) -> np.ndarray[tuple[int, ...], np.dtyp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 the set is there, 2 another one is or it cannot be written."""
+    """Run the command line: 0 the set is there, 2 another is or it cannot be written, 3 memory."""
     command = argparse.ArgumentParser(prog="bench.held_out", description=__doc__)
     command.add_argument("--output", type=Path, default=FOLDER)
     command.add_argument("--jobs", type=whole_number(1), default=2)

@@ -1,29 +1,30 @@
 """Simulated scans in the challenge's layouts."""
 
-import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from sim import motion
-from sim.scan import Recipe, Scan, draw_recipe
+from sim.card import CALIBRATION_FILE, KEYS_FILE, write_card
+from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from sim.sheet import write_contact_sheet
 from tusrec.calibration import RIGID_LABEL, SCALE_LABEL, Calibration
-from tusrec.errors import InputError
-from tusrec.files import atomic_path, writable, write_bytes, write_json
-from tusrec.hdf5 import create_hdf5
+from tusrec.errors import InputError, OutOfMemoryError
+from tusrec.files import atomic_path, writable, write_bytes
+from tusrec.hdf5 import create_hdf5, find_dataset, open_hdf5, require
 from tusrec.spread import spread
 
 Landmarks = NDArray[np.int64]
+log = logging.getLogger(__name__)
 
-CARD = "simulation.json"
 SHEET = "contact_sheet.png"
+POSES = {f"tforms_{truth}": truth for truth in ("exact", "tracked")}
 LANDMARKS = {2024: 20, 2025: 100}
 FIRST_SUBJECT = {"train": 0, "validation": 50}
 HANDS = ("RH", "LH")
@@ -43,7 +44,7 @@ class Order:
     one file) or `validation`. scans, frames: how many, and of what length. protocol: a key of
     SCANS. probe: convex or linear. anatomy: a key of tissue.ANATOMIES, or None to draw it.
     truth: `exact` or `tracked`, the poses that `tforms` holds; both are written besides.
-    first_subject: number of the first subject, None for the layout's usual one.
+    first_subject: its number, of FIRST_SUBJECT as a rule.
     """
 
     year: int
@@ -55,7 +56,7 @@ class Order:
     anatomy: str | None
     seed: int
     truth: str
-    first_subject: int | None = None
+    first_subject: int
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ def items(order: Order, folder: Path) -> list[Item]:
     if order.scans < 1:
         raise InputError(f"scans: found {order.scans}, expected 1 or more")
     names = SCANS[order.protocol]
-    first = order.first_subject
-    first = FIRST_SUBJECT[order.kind] if first is None else first
-    return [_item(order, folder, n, first + n // len(names)) for n in range(order.scans)]
+    subjects = (order.first_subject + n // len(names) for n in range(order.scans))
+    return [_item(order, folder, n, subject) for n, subject in enumerate(subjects)]
 
 
 def _item(order: Order, folder: Path, number: int, subject: int) -> Item:
@@ -102,7 +102,7 @@ def recipe_of(order: Order, item: Item) -> Recipe:
 
 
 def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], object]) -> None:
-    """Make the data set, going on where an earlier run of the same order ended.
+    """Make the data set, going on where an earlier run of the same order, or of less, ended.
 
     on_frames is told the number of frames just finished: each one by itself with one job, those of
     a whole scan with more. dataset_keys.h5 comes last, so its presence means that all is there.
@@ -112,13 +112,14 @@ def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], objec
     """
     scans = items(order, folder)
     with writable(folder, "the data set"):
-        write_card(folder / CARD, _card(order, scans))
+        drawn = {item.key: recipe_of(order, item).as_card() for item in scans}
+        write_card(folder, asdict(order), drawn)
         _write_landmarks(scans, _write_scans(order, scans, jobs, on_frames))
         calibration = Scan(recipe_of(order, scans[0])).calibration
-        write_calibration(folder / "calib_matrix.csv", calibration)
+        write_calibration(folder / CALIBRATION_FILE, calibration)
         write_contact_sheet(folder / SHEET, [(item.key, item.frames_file) for item in scans])
         if order.kind == "validation":
-            _write_keys(folder / "dataset_keys.h5", [item.key for item in scans])
+            _write_keys(folder / KEYS_FILE, [item.key for item in scans])
 
 
 def _write_scans(
@@ -139,15 +140,43 @@ def write_scan(
 ) -> Landmarks:
     """Write one scan's frames and poses unless they are there; returns its landmarks (L, 3).
 
-    Each file appears complete or not at all. on_frames is told of each frame.
+    Each file appears complete or not at all. on_frames is told of each frame. Raises
+    OutOfMemoryError for a scan that is too long for this machine.
     """
-    scan = Scan(recipe_of(order, item))
     on_frames = on_frames or (lambda frames: None)
-    if item.frames_file.exists() and item.poses_file.exists():
-        on_frames(order.frames)
-    else:
-        _write_files(order, item, scan, on_frames)
-    return scan.landmarks(LANDMARKS[order.year])
+    try:
+        scan = Scan(recipe_of(order, item))
+        if _is_written(order, item):
+            on_frames(order.frames)
+        else:
+            _write_files(order, item, scan, on_frames)
+        return scan.landmarks(LANDMARKS[order.year])
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"{item.frames_file}: found no memory left for a scan of {order.frames} frames, "
+            "expected more; give fewer --frames or --jobs"
+        ) from error
+
+
+def _is_written(order: Order, item: Item) -> bool:
+    image = IMAGES[order.probe]
+    frames = {"frames": (order.frames, image.height, image.width)}
+    poses = dict.fromkeys(("tforms", *POSES), (order.frames, 4, 4))
+    return holds(item.frames_file, frames) and holds(item.poses_file, poses)
+
+
+def holds(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a file is there with datasets of such shapes; of one that is not as it was, a log."""
+    if not path.exists():
+        return False
+    try:
+        with open_hdf5(path) as file:
+            for name, shape in shapes.items():
+                require(find_dataset(file, name), "fu", shape, f"{shape}")
+    except InputError as error:
+        log.warning("%s; making the scan anew", error)
+        return False
+    return True
 
 
 def _write_files(order: Order, item: Item, scan: Scan, on_frames: Callable[[int], object]) -> None:
@@ -172,10 +201,9 @@ def _put_frames(file: h5py.File, scan: Scan, on_frames: Callable[[int], object])
 
 
 def _put_poses(file: h5py.File, scan: Scan, truth: str) -> None:
-    """Datasets `tforms`, `tforms_exact` and `tforms_tracked`, (N, 4, 4) float32."""
+    """Datasets `tforms` and POSES, (N, 4, 4) float32."""
     poses = {"exact": scan.poses(), "tracked": scan.tracked_poses()}
-    names = {"tforms": truth} | {f"tforms_{kind}": kind for kind in poses}
-    for name, kind in names.items():
+    for name, kind in {"tforms": truth, **POSES}.items():
         file[name] = poses[kind].astype(np.float32)
         file[name].attrs["truth"] = kind
 
@@ -193,30 +221,6 @@ def _write_keys(keys_file: Path, keys: list[str]) -> None:
     with atomic_path(keys_file) as path, create_hdf5(path) as file:
         for key in keys:
             file[key] = key
-
-
-def _card(order: Order, scans: list[Item]) -> dict[str, Any]:
-    """The order and all that was drawn."""
-    drawn = {item.key: recipe_of(order, item).as_card() for item in scans}
-    return {"order": asdict(order), "scans": drawn}
-
-
-def write_card(path: Path, card: dict[str, Any]) -> None:
-    """Write what a data set is made of, as JSON, unless it is there; InputError if another is."""
-    if not path.exists():
-        write_json(path, card)
-    elif _read_card(path) != json.loads(json.dumps(card)):
-        raise InputError(f"{path}: holds another data set; choose an empty --output")
-
-
-def _read_card(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: found no JSON ({error}), expected the card of a data set; choose an empty "
-            "--output"
-        ) from error
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from PIL import Image, ImageDraw
 
 from tusrec.files import atomic_path
+from tusrec.hdf5 import find_dataset, open_hdf5
 
 COLUMNS, ROWS = 4, 3
 TILE = (320, 240)
@@ -15,7 +15,8 @@ TILE = (320, 240)
 def write_contact_sheet(path: Path, scans: list[tuple[str, Path]]) -> None:
     """Write a PNG of one frame each of up to twelve (name, HDF5 file of `frames`).
 
-    With fewer scans than tiles, each shows several frames.
+    With fewer scans than tiles, each shows several frames. Raises InputError for a file that cannot
+    be read.
     """
     tiles = COLUMNS * ROWS
     each = max(1, tiles // len(scans))
@@ -33,7 +34,8 @@ def write_contact_sheet(path: Path, scans: list[tuple[str, Path]]) -> None:
 
 def _picture(file: Path, place: float) -> tuple[int, Image.Image]:
     """The frame at a relative place of a scan, its number and a picture of TILE's size."""
-    with h5py.File(file, "r", locking=False) as h5:
-        index = int(place * len(h5["frames"]))
-        frame = np.asarray(h5["frames"][index])
+    with open_hdf5(file) as h5:
+        frames = find_dataset(h5, "frames")
+        index = int(place * len(frames))
+        frame = np.asarray(frames[index])
     return index, Image.fromarray(frame).resize(TILE, Image.Resampling.BOX)

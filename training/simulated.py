@@ -23,6 +23,8 @@ from scipy import ndimage
 
 from model.persistence import averaged
 from model.screen import Screen
+from sim import SIMULATOR
+from sim.card import read_card, require_alike
 from sim.console import Console, draw_console
 from sim.imaging import Beamformer, ImageGrid, LineGrid
 from sim.motion import SWEEPS, WHOLE_FRAMES
@@ -283,17 +285,13 @@ def _require_alike(options: argparse.Namespace) -> None:
 
     The files' names do not tell, so what was ordered stands beside them.
     """
-    order = json.dumps({name: getattr(options, name) for name in ORDER})
+    order = {"simulator": SIMULATOR, **{name: getattr(options, name) for name in ORDER}}
     path = options.folder / f"{options.seed}.order.json"
     with suppress(BusyError):  # of another machine that shares the work
         if not path.exists():
-            write_bytes(path, order.encode(), "the clips' order")
-    found = path.read_text(encoding="utf-8") if path.exists() else order
-    if found != order:
-        raise InputError(
-            f"{path}: found clips of {found}, expected {order}; choose another folder or --seed, "
-            "or remove this file and the clips"
-        )
+            write_bytes(path, json.dumps(order).encode(), "the clips' order")
+    if path.exists():
+        require_alike(path, read_card(path), order)
 
 
 def _write(make: Maker, folder: Path, seed: int, length: int, number: int) -> None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from model.repeats import Picked, pictures
 from model.screen import Screen
-from sim.dataset import CARD
+from sim.card import CARD
 from sim.stream import require_training_seed
 from training import canvases
 from training.clips import REAL_SEED, Clip, write_clip

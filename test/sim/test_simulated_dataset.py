@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -15,19 +15,26 @@ import numpy as np
 import pytest
 
 import simulate
-from sim import dataset
+from sim import SIMULATOR, card, dataset
+from sim.card import CARD, DATA
 from tusrec.calibration import read_calibration
 from tusrec.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 ORDER = dataset.Order(
     year=2025, kind="validation", scans=2, frames=3, protocol="rotation", probe="linear",
-    anatomy="forearm", seed=900_003, truth="exact",
+    anatomy="forearm", seed=900_003, truth="exact", first_subject=50,
 )  # fmt: skip
 
 
 def make(order: dataset.Order, folder: Path, jobs: int = 1) -> None:
     dataset.make(order, folder, jobs, lambda frames: None)
+
+
+def card_of(order: dataset.Order, folder: Path) -> None:
+    """Leave what a run leaves that is stopped at once."""
+    drawn = {s.key: dataset.recipe_of(order, s).as_card() for s in dataset.items(order, folder)}
+    card.write_card(folder, asdict(order), drawn)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -98,17 +105,130 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == stamp
 
 
-def test_a_folder_of_another_order_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"", b"none", None])
+@pytest.mark.parametrize("part", ["frames", "transfs"])
+def test_a_damaged_scan_is_told_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, part: str, damage: bytes | None
+) -> None:
+    order = replace(ORDER, scans=1)
+    make(order, tmp_path)
+    whole = digests(tmp_path)
+    path = tmp_path / part / "050/RH_rotation.h5"
+    path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    make(order, tmp_path)
+    assert digests(tmp_path) == whole
+    assert f"{path}: not a readable HDF5 file" in caplog.text
+
+
+def test_a_scan_of_another_length_is_made_anew(tmp_path: Path) -> None:
+    order = replace(ORDER, scans=1)
+    make(order, tmp_path)
+    whole = digests(tmp_path)
+    with h5py.File(tmp_path / "transfs/050/RH_rotation.h5", "r+") as file:
+        del file["tforms_tracked"]
+        file["tforms_tracked"] = np.zeros((2, 4, 4), np.float32)
+    make(order, tmp_path)
+    assert digests(tmp_path) == whole
+
+
+@pytest.mark.parametrize("there", DATA)
+def test_a_folder_of_data_that_were_not_simulated_is_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, there: str
+) -> None:
+    (tmp_path / there).write_text("of a patient")
+    assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
+    assert f"error: {tmp_path}: found {there} and no {CARD}" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "asked"),
+    [("seed", 900_003, 900_004), ("anatomy", "forearm", None), ("frames", 3, 4)],
+)
+def test_a_folder_of_another_order_is_refused_by_the_name_of_what_differs(
+    tmp_path: Path, option: str, there: object, asked: object
+) -> None:
+    card_of(ORDER, tmp_path)
+    with pytest.raises(InputError, match=f"found {option} {there}, expected {asked or 'none'};"):
+        make(replace(ORDER, **{option: asked}), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_folder_of_another_simulator_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card_of(ORDER, tmp_path)
+    monkeypatch.setattr(card, "SIMULATOR", SIMULATOR + 1)
+    with pytest.raises(InputError, match=f"found simulator {SIMULATOR}, expected {SIMULATOR + 1};"):
+        make(ORDER, tmp_path)
+
+
+def test_a_folder_of_scans_that_were_drawn_otherwise_is_refused(tmp_path: Path) -> None:
+    card_of(ORDER, tmp_path)
+    text = (tmp_path / CARD).read_text()
+    (tmp_path / CARD).write_text(text.replace('"strata": ', '"strata": 1', 1))
+    with pytest.raises(InputError, match="found 2 scans, expected these among the 2"):
+        make(ORDER, tmp_path)
+
+
+def test_more_scans_are_added_to_a_set_and_fewer_are_not_taken_from_it(tmp_path: Path) -> None:
+    make(replace(ORDER, scans=1), tmp_path / "grown")
+    kept = tmp_path / "grown/frames/050/RH_rotation.h5"
+    stamp = kept.stat().st_mtime_ns
+    for name in ("grown", "whole"):
+        make(ORDER, tmp_path / name)
+    assert digests(tmp_path / "grown") == digests(tmp_path / "whole")
+    assert kept.stat().st_mtime_ns == stamp
+    with pytest.raises(InputError, match="found 2 scans, expected these among the 1"):
+        make(replace(ORDER, scans=1), tmp_path / "grown")
+
+
+def test_a_set_that_is_added_to_has_no_list_of_keys_until_all_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(replace(ORDER, scans=1), tmp_path)
-    with pytest.raises(InputError, match="another data set"):
-        make(replace(ORDER, scans=1, seed=900_004), tmp_path)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "_write_scans", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        make(ORDER, tmp_path)
+    assert not (tmp_path / "dataset_keys.h5").exists()
+
+
+def test_options_that_are_given_as_they_are_by_default_are_no_other_order() -> None:
+    bare = simulate.parse(["--output", "set"])
+    given = ["--first-subject", "50", "--protocol", "rotation", "--frames", "1500"]
+    assert simulate.order_of(simulate.parse(["--output", "set", *given])) == simulate.order_of(bare)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_scans_that_are_too_long_for_memory_are_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, jobs: str
+) -> None:
+    order = ["--scans", "1", "--frames", "10000000000", "--jobs", jobs]
+    assert simulate.main(["--output", str(tmp_path), *order]) == 3
+    assert "RH_rotation.h5: found no memory left for a scan of 10000000000 frames" in caplog.text
+    assert "give fewer --frames or --jobs" in caplog.text
+
+
+def test_the_help_states_every_default_and_none_that_is_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        simulate.parse(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "None" not in told
+    assert told.count("(default: ") == 11
+    assert "0 for train, 50 for validation" in told
 
 
 def test_the_card_states_all_that_was_drawn(tmp_path: Path) -> None:
     make(replace(ORDER, scans=1), tmp_path)
-    card = json.loads((tmp_path / dataset.CARD).read_text())
-    scan = card["scans"]["sub050__RH_rotation"]
-    assert card["order"]["seed"] == 900_003
+    found = json.loads((tmp_path / CARD).read_text())
+    scan = found["scans"]["sub050__RH_rotation"]
+    assert found["simulator"] == SIMULATOR
+    assert found["order"]["seed"] == 900_003
     assert {"anatomy", "protocol", "probe", "console", "imperfections", "seed"} <= set(scan)
 
 
@@ -142,9 +262,9 @@ def test_an_order_of_no_scans_is_refused() -> None:
 def test_a_card_that_cannot_be_read_is_told_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / dataset.CARD).write_text('{"order": {"ye')
+    (tmp_path / CARD).write_text('{"order": {"ye')
     assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
-    assert caplog.messages[-1].startswith(f"error: {tmp_path / dataset.CARD}: found no JSON")
+    assert caplog.messages[-1].startswith(f"error: {tmp_path / CARD}: found no JSON")
 
 
 # A limit on file size fails a write just as a full disk does, and needs no rights.
@@ -163,7 +283,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "RH_rotation.h5: cannot write" in done.stderr.splitlines()[-1]
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [dataset.CARD]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [CARD]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -185,7 +305,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_nothing_half_written(
     assert run.returncode == code
     assert "Traceback" not in told
     assert ("interrupted; the same command goes on" in told) == (number == signal.SIGINT)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [dataset.CARD]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [CARD]
 
 
 def test_an_unwritable_output_is_reported_and_not_a_traceback(tmp_path: Path) -> None:

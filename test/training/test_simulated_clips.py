@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 from synthetic import moving_clip
 
+from sim import SIMULATOR
 from sim.console import Developer
 from sim.imaging import Beamformer
 from sim.motion import WHOLE_FRAMES
@@ -196,12 +197,19 @@ def test_clips_are_made_from_a_number_on_and_shared_among_machines(
     assert names == [f"7_{number:06d}.safetensors" for number in range(10, 14)]
 
 
-@pytest.mark.parametrize("other", [["--length", "4"], ["--length", "3", "--screen", "means"]])
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (["--length", "4"], "found length 3, expected 4;"),
+        (["--length", "3", "--screen", "means"], "found screen none, expected means;"),
+    ],
+)
 def test_clips_of_another_order_are_not_taken_for_these(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     other: list[str],
+    told: str,
 ) -> None:
     monkeypatch.setattr(
         simulated, "simulated_clip", lambda seed, length, screen: moving_clip(length=length)
@@ -210,8 +218,21 @@ def test_clips_of_another_order_are_not_taken_for_these(
     for _ in range(2):
         assert simulated.main([*common, "--length", "3"]) == 0
     assert simulated.main([*common, *other]) == 2
-    assert "1.order.json: found clips of" in caplog.text
+    assert f"1.order.json: {told}" in caplog.text
     assert simulated.main([*common, *other, "--seed", "2"]) == 0
+
+
+def test_clips_of_another_simulator_are_not_mixed_with_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        simulated, "simulated_clip", lambda seed, length, screen: moving_clip(length=length)
+    )
+    common = [str(tmp_path), "--length", "3", "--count"]
+    assert simulated.main([*common, "1"]) == 0
+    monkeypatch.setattr(simulated, "SIMULATOR", 99)
+    assert simulated.main([*common, "2"]) == 2
+    assert f"1.order.json: found simulator {SIMULATOR}, expected 99;" in caplog.text
 
 
 def test_several_processes_make_the_clips_that_one_makes(tmp_path: Path) -> None:
