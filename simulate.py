@@ -17,30 +17,61 @@ from sim.probe import PROBES
 from tusrec.errors import TusrecError
 from tusrec.options import whole_number
 
+DEFAULT = "(default: %(default)s)"
 log = logging.getLogger("simulate")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
+        prog="simulate.py",
         description="Simulated freehand ultrasound scans in the challenge's layouts. A run that "
-        "was stopped goes on where it was.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "was stopped goes on where it was, and so does one of more --scans.",
+        epilog="exit codes: 0 all done; 1 a defect of this program; 2 another data set is there or "
+        "this one cannot be written; 3 out of memory; 130 and 143 ended by SIGINT and SIGTERM",
     )
     add = parser.add_argument
-    add("--output", type=Path, required=True, help="folder of the data set")
-    add("--year", type=int, default=2025, choices=(2024, 2025), help="the challenge's layout")
-    add("--kind", default="validation", choices=("train", "validation"))
-    add("--scans", type=whole_number(1), default=2, help="number of scans")
-    add("--frames", type=whole_number(2), help="a scan's; by default those of a whole one")
-    add("--protocol", choices=tuple(dataset.SCANS), help="by default that of the year")
-    add("--probe", default="convex", choices=tuple(PROBES))
-    add("--anatomy", choices=tuple(tissue.ANATOMIES), help="by default drawn for every scan")
-    add("--truth", default="exact", choices=("exact", "tracked"), help="poses named tforms")
-    add("--first-subject", type=whole_number(0), help="number of the first subject")
-    seeds = f"from {EVALUATION_SEED} on: for evaluation only"
-    add("--seed", type=whole_number(0), default=0, help=seeds)
-    add("--jobs", type=whole_number(1), default=1, help="processes")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    add(
+        "--year",
+        type=int,
+        default=2025,
+        choices=(2024, 2025),
+        help=f"the challenge's layout {DEFAULT}",
+    )
+    add(
+        "--kind",
+        default="validation",
+        choices=("train", "validation"),
+        help=f"train has frames and poses in one file {DEFAULT}",
+    )
+    add("--scans", type=whole_number(1), default=2, metavar="N", help=f"number of scans {DEFAULT}")
+    whole = f"(default: {motion.ROTATION_FRAMES:,}; sweeps {motion.SWEEP_FRAMES})"
+    add("--frames", type=whole_number(2), metavar="N", help=f"of each scan {whole}")
+    add(
+        "--protocol",
+        choices=tuple(dataset.SCANS),
+        help="how the probe moves (default: rotation for 2025, sweeps for 2024)",
+    )
+    add("--probe", default="convex", choices=tuple(PROBES), help=f"its shape {DEFAULT}")
+    anatomies = tuple(tissue.ANATOMIES)
+    add("--anatomy", choices=anatomies, help="what is scanned (default: drawn for every scan)")
+    add(
+        "--truth",
+        default="exact",
+        choices=("exact", "tracked"),
+        help=f"which poses are named tforms {DEFAULT}",
+    )
+    firsts = ", ".join(f"{number} for {kind}" for kind, number in dataset.FIRST_SUBJECT.items())
+    add(
+        "--first-subject",
+        type=whole_number(0),
+        metavar="N",
+        help=f"number of the first subject (default: {firsts})",
+    )
+    seeds = f"from {EVALUATION_SEED:,} on for evaluation only {DEFAULT}"
+    add("--seed", type=whole_number(0), default=0, metavar="N", help=seeds)
+    add("--jobs", type=whole_number(1), default=1, metavar="N", help=f"processes {DEFAULT}")
     return parser.parse_args(arguments)
 
 
@@ -48,11 +79,12 @@ def order_of(options: argparse.Namespace) -> dataset.Order:
     """The order that the command line places."""
     protocol = options.protocol or ("rotation" if options.year == 2025 else "sweeps")
     whole = motion.SWEEP_FRAMES if protocol == "sweeps" else motion.ROTATION_FRAMES
+    first = options.first_subject
     return dataset.Order(
         year=options.year, kind=options.kind, scans=options.scans,
         frames=whole if options.frames is None else options.frames, protocol=protocol,
         probe=options.probe, anatomy=options.anatomy, seed=options.seed, truth=options.truth,
-        first_subject=options.first_subject,
+        first_subject=dataset.FIRST_SUBJECT[options.kind] if first is None else first,
     )  # fmt: skip
 
 
