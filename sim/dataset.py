@@ -107,8 +107,8 @@ def make(order: Order, folder: Path, jobs: int, on_frames: Callable[[int], objec
     on_frames is told the number of frames just finished: each one by itself with one job, those of
     a whole scan with more. dataset_keys.h5 comes last, so its presence means that all is there.
     The bytes do not depend on `jobs`.
-    Raises InputError for a folder that holds another data set, OutputError if it cannot be
-    written.
+    Raises InputError for a folder that holds other data, OutputError if it cannot be written, and
+    OutOfMemoryError.
     """
     scans = items(order, folder)
     with writable(folder, "the data set"):
