@@ -16,21 +16,26 @@ Array = NDArray[np.float64]
 SHORT = 1.15  # factor from which on neighbours are doubted; scans that are seen in full stay below
 DOUBT = 4.0  # times as wrong as it says is a motion that falls short
 LARGER = 0.7  # share of the motions, the larger ones, that are looked at
+LEAST_MM = 1e-6  # of a motion, to divide by
 
 
 def shortfall(motions: Motions, mm: Array) -> float:
     """By what factor motions over two frames exceed the sums of those between neighbours.
 
-    motions: interval k -> (motion (S-k+1, 3), information), of which 1 and 2 are looked at.
-    mm: (3,) of each number. 1 where there is nothing to see.
+    motions: interval k -> (motion (S-k+1, 3), information (S-k+1, 3, 3), 0 where nothing was
+    measured), of which 1 and 2 are looked at. mm: (3,) of each number. The median over pairs, as a
+    frame with a fault makes several as long as it likes; 1 where there is nothing to see.
     """
     if 2 not in motions:
         return 1.0
-    sums, whole = sums_of_steps(motions[1][0], 2) * mm, motions[2][0] * mm
-    length = np.linalg.norm(sums, axis=1)
-    larger = length >= np.quantile(length, 1 - LARGER)
-    ratio = (whole[larger] ** 2).sum() / max((sums[larger] ** 2).sum(), 1e-12)
-    return float(np.sqrt(ratio))
+    neighbours, two_apart = (np.any(motions[k][1] != 0, axis=(1, 2)) for k in (1, 2))
+    measured = neighbours[:-1] & neighbours[1:] & two_apart
+    if not measured.any():
+        return 1.0
+    sums = np.linalg.norm(sums_of_steps(motions[1][0], 2)[measured] * mm, axis=1)
+    whole = np.linalg.norm(motions[2][0][measured] * mm, axis=1)
+    larger = sums >= np.quantile(sums, 1 - LARGER)
+    return float(np.median(whole[larger] / np.maximum(sums[larger], LEAST_MM)))
 
 
 def in_full(pair: tuple[Array, Array], factor: float) -> tuple[Array, Array]:

@@ -1,9 +1,10 @@
-"""Frames that show the same picture as the one before: the screen stood still, not the hand.
+"""Frames that show nothing new: the screen stood still, or was blank, not the hand.
 
 A grabber that is faster than its console takes a picture twice, and between two alike the hand
 moved on unseen. So each picture is looked at once, and the motion between it and the next is shared
 out among the frames that it was shown in. Were frames that repeat looked at too, no pair would tell
 of the steps beside them, and what links the signs on either side of a longer freeze would be lost.
+So it would be by a frame that dropped out, and a few of these are passed over likewise.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from model.interface import LocalMotions
 from tusrec import poses
@@ -20,6 +22,8 @@ Array = NDArray[np.float64]
 Spans = NDArray[np.int64]
 
 AT_ONCE = 8  # frames, for a picture may be large
+BLANK = 8  # grey levels that a frame which shows nothing spans at most
+BRIDGED = 3  # blank frames; further apart the frames beside them have no speckle in common
 
 
 def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
@@ -33,9 +37,30 @@ def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
 
 
 def pictures(frames: Frames) -> NDArray[np.int64]:
-    """Numbers (P,) of the frames to look at: the first of each picture, or all of a single one."""
-    numbers = np.flatnonzero(fresh_frames(frames))
+    """Numbers (P,) of the frames to look at: the first of each picture, or all of a single one.
+
+    A few blank frames in a row between others are left out.
+    """
+    numbers = np.flatnonzero(fresh_frames(frames) & ~_dropped(blank_frames(frames)))
     return numbers if len(numbers) > 1 else np.arange(frames.shape[0])
+
+
+def blank_frames(frames: Frames) -> NDArray[np.bool_]:
+    """Which of frames (N, H, W) are of one grey, but for noise, (N,)."""
+    count = frames.shape[0]
+    parts = (frames[start : start + AT_ONCE] for start in range(0, count, AT_ONCE))
+    ranges = [part.max(axis=(1, 2)) - part.min(axis=(1, 2)) for part in parts]
+    return np.asarray(np.concatenate(ranges) <= BLANK)
+
+
+def _dropped(blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of blank frames (N,) lie at most BRIDGED in a row between others."""
+    runs, count = ndimage.label(blank)
+    if not count:
+        return blank
+    short = np.bincount(runs) <= BRIDGED
+    short[[0, runs[0], runs[-1]]] = False
+    return np.asarray(short[runs])
 
 
 def seen_once(frames: Frames, estimate: Callable[[Frames, Spans], LocalMotions]) -> LocalMotions:

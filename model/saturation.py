@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 BINS = 16
 LEAST_PAIRS = 8  # of a bin
+IN_FULL_MM = 0.5  # up to which all of a motion is seen, whatever the probe
 LEAST_SHARE = 0.05  # of a motion, that a pair is taken to show
 STEP = 0.05  # relative, over which the slope of the measured size is taken
 
@@ -37,7 +38,8 @@ class Saturation:
         """Of pairs by interval k, beside the sums of steps (S, 3).
 
         pairs: motions (S-k+1, 3) mm, up to sign, and information (S-k+1, 3, 3), 0 where nothing was
-        measured. A motion smaller than those of which most is seen is noise, of a hand at rest.
+        measured. A motion smaller than those of which most is seen is noise, of a hand at rest, and
+        so is a short one that falls short: were that believed, a still probe would travel.
         """
         longer = {k: known.any(axis=(1, 2)) for k, (_, known) in pairs.items() if k > 1}
         if not any(known.any() for known in longer.values()):
@@ -51,6 +53,7 @@ class Saturation:
         middle = np.array([np.median(size[part]) for part in parts])
         ratio = measured / np.maximum(size, 1e-6)
         seen = np.array([min(np.median(ratio[part]), 1.0) for part in parts])
+        seen[middle < IN_FULL_MM] = seen.max()
         most = int(seen.argmax())
         share = np.minimum.accumulate(seen[most:])
         return cls(*_as_far_as(float(size.max()), middle[most:], share))

@@ -81,8 +81,14 @@ def splat(points, starts, centres, half, T, geometry, beam, push, out):
             j = int(line)
             if line < f32(0) or j >= lines - 1:
                 continue
-            row = min(max(int(d * per_row), 0), last)
-            d += push[u64(j)] * beam[u64(row), 3]
+            # Both between their samples: steps of a hundredth of a millimetre turn the phase.
+            deep = max(d * per_row, f32(0))
+            row = min(int(deep), last - 1)
+            share = beam[u64(row), 3]
+            share += (deep - f32(row)) * (beam[u64(row + 1), 3] - share)
+            pushed = push[u64(j)]
+            pushed += (line - f32(j)) * (push[u64(j + 1)] - pushed)
+            d += pushed * share
             if d < f32(0) or d >= depth:
                 continue
             row = int(d * per_row)

@@ -81,10 +81,10 @@ def delayed(T: Float64, frames: float) -> Float64:
 
 
 def shown_frames(count: int, duplicates: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The frame (N,) whose picture each frame shows: its own, or the one before it."""
+    """The frame (N,) whose picture each frame shows: its own, or that of the one before it."""
     own = np.arange(count)
     repeated = (rng.random(count) < duplicates) & (own > 0)
-    return np.where(repeated, own - 1, own)
+    return np.asarray(np.maximum.accumulate(np.where(repeated, 0, own)), np.int64)
 
 
 def gain_course(imperfections: Imperfections, count: int, rng: np.random.Generator) -> Float64:

@@ -37,10 +37,12 @@ def block(
     return drawn
 
 
-def complex_echoes(beamformer: Beamformer, s: Scatterers, T: Float64) -> NDArray[np.complex64]:
-    """Echoes (ranges, lines) of tissue moved by T (4, 4), image mm."""
-    push = np.zeros(beamformer.grid.lines, np.float32)
-    echoes = beamformer.echoes(s, T, push)
+def complex_echoes(
+    beamformer: Beamformer, s: Scatterers, T: Float64, push_mm: Float32 | None = None
+) -> NDArray[np.complex64]:
+    """Echoes (ranges, lines) of tissue moved by T (4, 4), image mm, and pushed at the face."""
+    none = np.zeros(beamformer.grid.lines, np.float32)
+    echoes = beamformer.echoes(s, T, none if push_mm is None else push_mm)
     pairs: NDArray[np.complex64] = echoes.view(np.complex64)
     return pairs
 

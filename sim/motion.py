@@ -20,6 +20,7 @@ Rng = np.random.Generator
 FRAME_RATE = 20.0  # frames a second, TUS-REC2024 and 2025
 ROTATION_FRAMES = 1500  # of a whole scan, TUS-REC2025: 1,400-1,600
 SWEEP_FRAMES = 550  # of a whole sweep, TUS-REC2024
+ROTATION_PACE = float(np.deg2rad(0.45))  # a frame, of a whole rotation scan but for its pauses
 
 TREMOR_RAD = float(np.deg2rad(0.07))  # of a resting hand: below 0.1 degrees and 0.1 mm
 TREMOR_MM = 0.05
@@ -46,14 +47,11 @@ def rotation_scan(rng: Rng, frames: int, skin: Skin) -> Float64:
     degrees to either side; the contact point drifts by 3 mm (standard deviation, within seconds)
     and all angles by 1.5-2.5 degrees; three pauses of up to 1.5 s. The ranges were chosen so that
     the errors of a prediction of no motion are those of the challenge's test set, of which no
-    more is known. A scan of under half the usual length makes one small excursion each, at the
-    usual speed. Returns (frames, 4, 4).
+    more is known. A shorter scan swings less often, and less far if need be, at about the usual
+    speed. Returns (frames, 4, 4).
     """
     whole = frames >= ROTATION_FRAMES / 2
-    waypoints = _rotation_waypoints(rng, whole)
-    if not whole:
-        waypoints *= 5 * frames / ROTATION_FRAMES
-    angles = _glide(rng, waypoints, frames, pauses=3 if whole else 0)
+    angles = _glide(rng, _rotation_waypoints(rng, frames), frames, pauses=3 if whole else 0)
     reach = min(1.0, frames / ROTATION_FRAMES)
     angles += np.deg2rad(_wander(rng, frames, 4.0, (1.5, 1.5, 2.5))) * np.sqrt(reach)
     angles += _tremor(rng, frames, TREMOR_RAD)
@@ -73,7 +71,8 @@ def sweep(rng: Rng, frames: int, skin: Skin, *, plane: str, shape: str, directio
     """
     length = rng.uniform(130, 190) * min(1.0, frames / SWEEP_FRAMES)
     width = length * rng.uniform(0.08, 0.16) * rng.choice([-1, 1])
-    t = _glide(rng, np.array([[0.0], [1.0]]), frames, pauses=1)[:, 0]
+    pauses = int(frames >= SWEEP_FRAMES / 2)  # one could take most of the time of a short sweep
+    t = _glide(rng, np.array([[0.0], [1.0]]), frames, pauses)[:, 0]
     bow = {"L": 0 * t, "C": np.sin(np.pi * t), "S": np.sin(2 * np.pi * t)}[shape]
     x, y = (t - 0.5) * length, width * bow
     yaw = np.arctan2(np.gradient(y), np.gradient(x) + 1e-9) * rng.uniform(0, 0.8)
@@ -111,13 +110,22 @@ TRAJECTORIES: dict[str, Trajectory] = {
 WHOLE_FRAMES = {name: SWEEP_FRAMES if name in SWEEPS else ROTATION_FRAMES for name in TRAJECTORIES}
 
 
-def _rotation_waypoints(rng: Rng, whole: bool) -> Float64:
-    """Turning points (W, 3) of tilt, rock and turn, rad."""
-    sweeps = int(rng.integers(2, 4)) if whole else 0
-    turn = rng.uniform(75, 95) * rng.choice([-1, 1]) * (1.0 if whole else 0.4)
-    steps = [(0, _to_and_fro(rng, (12, 20), sweeps)), (1, _to_and_fro(rng, (8, 14), sweeps))]
+def _rotation_waypoints(rng: Rng, frames: int) -> Float64:
+    """Turning points (W, 3) of tilt, rock and turn, rad, for so many frames."""
+    if frames >= 0.9 * ROTATION_FRAMES:
+        return _turning_points(rng, int(rng.integers(2, 4)), 1.0)
+    swings = 0 if frames < 300 else 1 if frames < 950 else 2
+    waypoints = _turning_points(rng, swings, 1.0 if frames >= ROTATION_FRAMES / 2 else 0.4)
+    way = np.linalg.norm(np.diff(waypoints, axis=0), axis=1).sum()
+    return waypoints * min(1.0, ROTATION_PACE * frames / float(way))
+
+
+def _turning_points(rng: Rng, swings: int, turn_share: float) -> Float64:
+    """Turning points (W, 3), rad, of `swings` full swings each and so much of the usual turn."""
+    turn = rng.uniform(75, 95) * rng.choice([-1, 1]) * turn_share
+    steps = [(0, _to_and_fro(rng, (12, 20), swings)), (1, _to_and_fro(rng, (8, 14), swings))]
     steps += [(2, [turn])]
-    steps += [(0, _to_and_fro(rng, (12, 20), sweeps)), (1, _to_and_fro(rng, (8, 14), sweeps))]
+    steps += [(0, _to_and_fro(rng, (12, 20), swings)), (1, _to_and_fro(rng, (8, 14), swings))]
     angles, waypoints = np.zeros(3), [np.zeros(3)]
     for axis, targets in steps:
         for target in targets:
@@ -127,13 +135,13 @@ def _rotation_waypoints(rng: Rng, whole: bool) -> Float64:
     return np.array(waypoints)
 
 
-def _to_and_fro(rng: Rng, degrees: tuple[float, float], sweeps: int) -> list[float]:
-    """Turning points of `sweeps` full swings, or of a single excursion to one side."""
+def _to_and_fro(rng: Rng, degrees: tuple[float, float], swings: int) -> list[float]:
+    """Turning points of full swings, or without one of a single excursion to one side."""
     side = float(rng.choice([-1, 1]))
-    if not sweeps:
+    if not swings:
         return [side * rng.uniform(*degrees), 0.0]
-    swings = [[rng.uniform(*degrees), -rng.uniform(*degrees)] for _ in range(sweeps)]
-    return [*(side * np.ravel(swings)), 0.0]
+    leans = [[rng.uniform(*degrees), -rng.uniform(*degrees)] for _ in range(swings)]
+    return [*(side * np.ravel(leans)), 0.0]
 
 
 def _glide(rng: Rng, waypoints: Float64, frames: int, pauses: int) -> Float64:

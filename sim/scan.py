@@ -116,7 +116,7 @@ def _require_known(what: str, name: str, known: Mapping[str, object]) -> None:
 class Scan:
     """A simulated scan. Poses and landmarks are cheap; frames come in any order.
 
-    T_limb_from_image: (N, 4, 4) exact, image mm.
+    T_limb_from_image: (N, 4, 4) exact, image mm. An excerpt's frames are those of the whole scan.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -124,11 +124,13 @@ class Scan:
         self.beamformer = Beamformer(recipe.probe, IMAGES[recipe.probe.name], LINES)
         self.anatomy = tissue.ANATOMIES[recipe.anatomy](self._rng(1))
         rng = self._rng(2)
-        first, count = recipe.excerpt or (0, recipe.frames)
-        self.T_limb_from_image = self._draw_poses(rng)[first : first + count]
-        self._gain_db = gain_course(recipe.imperfections, count, rng)
+        # By frames of the whole scan, as is all that follows from them.
+        self._T_limb_from_image = self._draw_poses(rng)
+        self._gain_db = gain_course(recipe.imperfections, recipe.frames, rng)
         self._last_grey: dict[int, Float32] = {}
-        self._shown = shown_frames(count, recipe.imperfections.duplicates, rng)
+        self._shown = shown_frames(recipe.frames, recipe.imperfections.duplicates, rng)
+        self._first, count = recipe.excerpt or (0, recipe.frames)
+        self.T_limb_from_image = self._T_limb_from_image[self._first : self._first + count]
 
     def __len__(self) -> int:
         return len(self.T_limb_from_image)
@@ -151,37 +153,37 @@ class Scan:
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Frame `index`, (height, width) uint8; the same whenever it is asked for."""
-        index = int(self._shown[index])
-        grey = self._grey(index)
+        number = int(self._shown[self._first + index])
+        grey = self._grey(number)
         persistence = np.float32(self.recipe.console.persistence)
-        if persistence and index > 0:
-            grey = (1 - persistence) * grey + persistence * self._grey(index - 1)
+        if persistence and number > 0:
+            grey = (1 - persistence) * grey + persistence * self._grey(number - 1)
         frame = self.beamformer.scan_convert(grey)
         quality = self.recipe.imperfections.jpeg_quality
         return recompressed(frame, quality) if quality else frame
 
     def look(self, index: int, steered: Beamformer) -> NDArray[np.uint8]:
         """What lines that are turned see of frame `index`, without persistence; black beyond."""
-        return steered.scan_convert(self._grey_along(index, steered))
+        return steered.scan_convert(self._grey_along(self._first + index, steered))
 
-    def _grey(self, index: int) -> Float32:
+    def _grey(self, number: int) -> Float32:
         """Grey levels (ranges, lines) of one transmission, before persistence; the last are kept.
 
         A cache around this method would be a cycle, and hold all scatterers of a scan that is done.
         """
-        if index not in self._last_grey:
+        if number not in self._last_grey:
             if len(self._last_grey) == LAST:
                 self._last_grey.pop(next(iter(self._last_grey)))
-            self._last_grey[index] = self._grey_along(index, self.beamformer)
-        return self._last_grey[index]
+            self._last_grey[number] = self._grey_along(number, self.beamformer)
+        return self._last_grey[number]
 
-    def _grey_along(self, index: int, b: Beamformer) -> Float32:
-        T_limb_from_image = self.T_limb_from_image[index]
+    def _grey_along(self, number: int, b: Beamformer) -> Float32:
+        T_limb_from_image = self._T_limb_from_image[number]
         push = self._push(T_limb_from_image)
         echoes = b.echoes(self.scatterers, np.linalg.inv(T_limb_from_image), push)
         loss = imaging_kernels.enlarge(self._losses(T_limb_from_image, b), *b.shape, *LOSS_STEPS)
-        noise_seed = int(self._rng(5, index).integers(2**62))
-        return self.developer.grey(echoes, loss, float(self._gain_db[index]), noise_seed)
+        noise_seed = int(self._rng(5, number).integers(2**62))
+        return self.developer.grey(echoes, loss, float(self._gain_db[number]), noise_seed)
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """All frames in order."""
@@ -287,10 +289,24 @@ class Scan:
         frame, fork = np.nonzero(np.abs(xyz[..., 2]) < 0.5)
         return self._as_pixels(np.column_stack([frame, xyz[frame, fork, :2]]))
 
+    def _pushed(self, found: Float64) -> Float64:
+        """(frame, x mm, y mm) of tissue at rest -> where the frame shows it."""
+        b = self.beamformer
+        sample, line = b.grid_position(found[:, 1], found[:, 2])
+        depth = sample * b.grid.range_step_mm
+        push = np.zeros(len(found))
+        for frame in np.unique(found[:, 0]).astype(np.int64):
+            here = found[:, 0] == frame
+            at_face = self._push(self.T_limb_from_image[frame])
+            push[here] = np.interp(line[here], np.arange(len(at_face)), at_face)
+        depth += push * np.exp(-depth.clip(0) / PUSH_DEPTH_MM)
+        places = b.points_on_lines(b.line_step * line - b.probe.half_width, depth)
+        return np.column_stack([found[:, 0], places[:, :2]])
+
     def _as_pixels(self, found: Float64) -> NDArray[np.int64]:
-        """(frame, x mm, y mm) -> those in view and not in frame 0, in pixels from 1."""
+        """(frame, x mm, y mm) of tissue -> those in view and not in frame 0, in pixels from 1."""
         image = self.beamformer.image
-        rows = np.rint(found / [1, *image.spacing]).astype(np.int64)
+        rows = np.rint(self._pushed(found) / [1, *image.spacing]).astype(np.int64)
         frame, x, y = rows.T
         inside = (frame > 0) & (x >= 1) & (x <= image.width) & (y >= 1) & (y <= image.height)
         rows = rows[inside]

@@ -114,3 +114,13 @@ def test_where_either_frame_shows_nothing_nothing_is_compared() -> None:
     rest = rest_of(frame, hidden)
     assert rest.share.reshape(CELLS, CELLS)[:, : CELLS // 2].max() == 0
     assert rest.traits[:, : FILTERS + 3, :, : CELLS // 2 - 1].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("shift", [1e-4, 3e-4, 9e-4])
+def test_what_is_not_shown_spoils_nothing_at_shifts_of_next_to_no_pixel(shift: float) -> None:
+    image = speckle()
+    columns, rows = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
+    image[:, :, torch.from_numpy(np.abs(columns - SIDE / 2) > rows / 2 + 30)] = 0.0
+    rest = rest_of(image, image, 0.0, shift, 0.0)
+    assert rest.traits[:, :FILTERS].max() < 0.05
+    assert rest.shift.abs().max() < 0.01

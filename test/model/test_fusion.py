@@ -91,6 +91,18 @@ def test_steps_of_which_nothing_is_known_stay_at_zero_with_the_variance_of_the_p
     np.testing.assert_allclose(covariance, np.tile(np.diag(PRIOR.step**2), (12, 1, 1)), atol=1e-9)
 
 
+def test_a_screen_that_stood_still_for_hours_leaves_the_covariance_sound() -> None:
+    spans = np.ones(300, np.int64)
+    spans[150] = 10**9
+    pairs = {k: (0 * m, known) for k, (m, known) in measured(np.zeros((300, 3))).items()}
+    for k, (_, known) in pairs.items():
+        known[151 - k : 151] = 0
+    steps, covariance = fuse_intervals(pairs, 300, Prior(np.full(3, 0.5), spans=spans))
+    np.testing.assert_allclose(steps, 0.0, atol=1e-9)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    assert covariance[150, 0, 0] > 100**2
+
+
 def test_an_error_of_every_pair_adds_its_variance_to_theirs() -> None:
     motions = measured(np.random.default_rng(4).normal(size=(12, 3)))
     sd = np.array([0.1, 0.2, 0.3])

@@ -40,6 +40,23 @@ def test_noise_is_not_taken_for_a_shortfall() -> None:
         assert shortfall(measured(1.0, seed, noise=0.2), MM) < 1.05
 
 
+def test_a_frame_with_a_fault_makes_no_neighbours_fall_short() -> None:
+    motions = measured(1.0)
+    motions[1][0][30:32, 1] += [4.0, -4.0]
+    motions[2][0][29, 1] += 9.0
+    motions[2][0][31, 1] -= 9.0
+    assert shortfall(motions, MM) == pytest.approx(1.0, abs=0.01)
+
+
+def test_pairs_that_show_nothing_say_nothing_of_neighbours() -> None:
+    motions = measured(0.6)
+    for k, (motion, known) in motions.items():
+        motion[20:55], known[20:55] = 0 if k == 2 else 5.0, 0
+    assert shortfall(motions, MM) == pytest.approx(1 / 0.6)
+    nothing = {k: (motion, 0 * known) for k, (motion, known) in motions.items()}
+    assert shortfall(nothing, MM) == 1.0
+
+
 def test_where_no_two_frames_are_two_apart_nothing_falls_short() -> None:
     assert shortfall({1: measured(0.5)[1]}, MM) == 1.0
 

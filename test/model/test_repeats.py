@@ -71,6 +71,30 @@ def test_a_freeze_is_bridged_by_the_motion_across_it() -> None:
     np.testing.assert_array_equal(pictures(frames), [0, 1, 2, 6, 7])
 
 
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=12), st.data())
+def test_a_few_blank_frames_between_others_are_passed_over(
+    gaps: list[int], data: st.DataObject
+) -> None:
+    shown = np.concatenate([[False] * gap + [True] for gap in gaps])
+    frames = np.zeros((len(shown), 2, 2), np.uint8)
+    frames[shown, 0, 0] = 60 + 10 * np.arange(len(gaps))
+    frames += data.draw(st.sampled_from([0, 16, 128]), "grey of what shows nothing")
+    looked_at = pictures(frames)
+    seen, ends = np.flatnonzero(shown), np.cumsum(np.add(gaps, 1)) - 1
+    assert set(seen) <= set(looked_at)
+    assert set(looked_at) - set(seen) == {
+        end - gap for end, gap in zip(ends, gaps, strict=True) if gap > 3 or (gap and end == gap)
+    }
+
+
+def test_the_motion_across_a_frame_that_dropped_out_is_shared_out() -> None:
+    frames = film([1, 1, 1, 1, 1]) * np.array([[[1, 2]]], np.uint8)
+    frames += 100 * np.array([[[1, 0]]], np.uint8)
+    frames[2] = 0
+    found = seen_once(frames, counted)
+    np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [6, 6, 6, 6])
+
+
 def test_the_estimator_is_told_how_long_the_hand_had_for_each_step() -> None:
     told: list[list[int]] = []
 

@@ -102,6 +102,16 @@ def test_noise_of_a_hand_at_rest_says_nothing_of_how_much_is_seen_of_larger_moti
     np.testing.assert_allclose(Saturation.measure(pairs, steps).at(np.array([0.5, 1.1])), 1.0)
 
 
+def test_short_motions_are_seen_in_full_even_where_noise_says_less() -> None:
+    rng = np.random.default_rng(0)
+    sizes = {k: 0.045 * rng.normal(size=(160 - k, 3)) for k in INTERVALS}
+    pairs = {k: (motion, np.tile(np.eye(3), (len(motion), 1, 1))) for k, motion in sizes.items()}
+    one_way = np.tile([0.045, 0.0, 0.0], (159, 1))  # as which noise of a still probe may be read
+    share = Saturation.measure(pairs, one_way).at(np.array([0.1, 0.4]))
+    np.testing.assert_allclose(share, share[0])
+    assert share[0] > 0.5
+
+
 def test_a_probe_that_is_lifted_for_a_while_does_not_spoil_the_rest_of_the_scan() -> None:
     """A pair without speckle tells nothing, and shows no motion."""
     true = swings()

@@ -90,12 +90,28 @@ def test_the_probe_axes_are_right_handed_and_look_into_the_limb(plane: str) -> N
     np.testing.assert_array_equal(axes[:, 1], [0, 0, 1])
 
 
-def test_a_short_rotation_scan_moves_as_fast_as_a_whole_one() -> None:
-    speeds = [
-        np.mean([
-            np.linalg.norm(poses.log(local_motions(trajectory("rotation", seed, n)))[:, :3], axis=1)
-            for seed in range(12)
-        ])
-        for n in (60, 1500)
+@pytest.mark.parametrize("frames", [60, 299, 300, 400, 700, 749, 750, 949, 950, 1349])
+def test_a_shorter_rotation_scan_moves_as_fast_as_a_whole_one_and_leans_no_further(
+    frames: int,
+) -> None:
+    (speed, lean), (usual, furthest) = (pace_and_lean(count) for count in (frames, 1500))
+    assert speed == pytest.approx(usual, rel=0.4)
+    assert lean < 1.15 * furthest
+
+
+def pace_and_lean(frames: int) -> tuple[float, float]:
+    """Mean rotation from frame to frame, and how far the probe's axis leans, rad, 12 scans."""
+    scans = [trajectory("rotation", seed, frames) for seed in range(12)]
+    steps = [np.linalg.norm(poses.log(local_motions(T))[:, :3], axis=1).mean() for T in scans]
+    leans = [np.arccos(T[:, 2, 1].clip(-1, 1)).max() for T in scans]
+    return float(np.mean(steps)), float(np.mean(leans))
+
+
+@pytest.mark.parametrize("frames", [20, 60, 200])
+def test_a_short_sweep_moves_no_faster_than_a_whole_one(frames: int) -> None:
+    fastest = [
+        max(np.linalg.norm(local_motions(trajectory("Per_L_DtP", seed, n))[:, :3, 3], axis=1).max()
+            for seed in range(12))
+        for n in (frames, motion.SWEEP_FRAMES)
     ]  # fmt: skip
-    assert speeds[0] == pytest.approx(speeds[1], rel=0.4)
+    assert fastest[0] < 1.3 * fastest[1]

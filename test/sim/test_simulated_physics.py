@@ -14,6 +14,9 @@ from sim.scan import IMAGES
 
 DEPTHS = [("convex", 20.0), ("convex", 50.0), ("convex", 80.0), ("linear", 12.0), ("linear", 30.0)]
 SHIFTS_MM = np.array([0.1, 0.25, 0.45, 0.7])
+PARTS = [  # of echoes near the axis, 2 mm deep, over which phase runs on by little
+    (slice(i, i + 20), slice(j, j + 6)) for i in range(40, 220, 20) for j in range(168, 216, 6)
+]
 
 
 def beamformer(name: str, grid: LineGrid = LINES) -> Beamformer:
@@ -109,6 +112,23 @@ def test_an_in_plane_shift_moves_the_picture_by_a_twentieth_of_a_pixel_at_most(
     still = measure.picture(b, block, np.eye(4))
     moved = measure.picture(b, block, measure.shift(x=mm[0], y=mm[1]))
     np.testing.assert_allclose(measure.registered_shift(still, moved), pixels, atol=0.05)
+
+
+@pytest.mark.parametrize(("slope_mm", "x", "y"), [(0.03, 0.06, 0.0), (0.03, 0.0, 0.1), (0, 0, 0.1)])
+def test_tissue_that_is_pushed_keeps_its_speckle_as_it_moves_a_little(
+    slope_mm: float, x: float, y: float
+) -> None:
+    b = beamformer("convex")
+    s = measure.block(b, (1, 25), 12.0, seed=3)
+    push = (slope_mm * (np.arange(LINES.lines) - LINES.lines / 2) + 2.5).clip(-2.5, 3.5)
+    alike = []
+    for pushed in (0 * push, push):
+        echoes = [
+            measure.complex_echoes(b, s, T, pushed.astype(np.float32))
+            for T in (np.eye(4), measure.shift(x, y))
+        ]
+        alike.append(np.mean([measure.correlation(*(e[part] for e in echoes)) for part in PARTS]))
+    assert alike[1] > alike[0] - 0.04
 
 
 def test_echoes_of_unit_tissue_have_unit_power_at_every_depth() -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from sim import imperfections, motion, tissue
-from sim.imaging import Beamformer, Scatterers
+from sim.imaging import PUSH_DEPTH_MM, Beamformer, Scatterers
 from sim.scan import CHALLENGE_RIGID, LOSS_STEPS, Recipe, Scan, draw_recipe
 from sim.stream import excerpt, require_training_seed
 from sim.tissue_kernels import BONE
@@ -74,18 +75,31 @@ def test_duplicated_frames_repeat_the_picture_but_not_the_pose() -> None:
 @pytest.mark.parametrize("anatomy", list(tissue.ANATOMIES))
 @pytest.mark.parametrize("probe", ["convex", "linear"])
 def test_landmarks_lie_on_structures_in_view_and_never_on_frame_0(probe: str, anatomy: str) -> None:
-    scan = Scan(draw_recipe((900_005, 1), "rotation", 400, probe=probe, anatomy=anatomy))
+    scan = Scan(draw_recipe((900_005, 1), "rotation", 1500, probe=probe, anatomy=anatomy))
     landmarks = scan.landmarks(100)
     assert landmarks.shape == (100, 3)
     frame, x, y = landmarks.T
     assert frame.min() >= 1
-    assert frame.max() <= 399
+    assert frame.max() <= 1499
     assert scan.beamformer.field_of_view[y - 1, x - 1].all()
-    image = np.column_stack([landmarks[:, 1:] * scan.beamformer.image.spacing, 0 * x, 0 * x + 1])
-    limb = np.einsum("nij,nj->ni", scan.T_limb_from_image[frame], image)[:, :3]
+    limb = np.array([at_rest(scan, *landmark) for landmark in landmarks])
     places = np.concatenate([*tissue.landmark_curves(scan.anatomy), scan.anatomy.branches])
     for point in limb:
         assert np.linalg.norm(places - point, axis=1).min() < 1.0
+
+
+def at_rest(scan: Scan, frame: int, x: int, y: int) -> NDArray[np.float64]:
+    """Where in the limb (3,) the tissue lies when nothing pushes it that pixel (x, y) shows."""
+    b, T = scan.beamformer, scan.T_limb_from_image[frame]
+    sample, line = b.grid_position(
+        *(np.array([x, y])[:, None] * np.array(b.image.spacing)[:, None])
+    )
+    push = np.interp(line, np.arange(b.grid.lines), scan._push(T))
+    shown = depth = sample * b.grid.range_step_mm
+    for _ in range(20):
+        depth = shown - push * np.exp(-depth / PUSH_DEPTH_MM)
+    place = b.points_on_lines(b.line_positions[0] + b.line_step * line, depth)[0]
+    return np.asarray(T @ place)[:3]
 
 
 def test_exact_poses_give_back_the_probes_motion_through_the_calibration() -> None:
@@ -119,13 +133,20 @@ def test_a_scan_without_structures_has_landmarks_on_speckle_in_view() -> None:
     assert scan.beamformer.field_of_view[y - 1, x - 1].all()
 
 
-def test_an_excerpt_is_a_cut_from_the_whole_scan() -> None:
+def test_an_excerpt_is_a_cut_from_the_whole_scan_flaws_and_all() -> None:
+    flaws = replace(imperfections.NONE, duplicates=0.3, gain_steps=3, gain_step_db=2.0)
+    recipe = small(protocol="free", frames=40, imperfections=flaws)
+    recipe = replace(recipe, console=replace(recipe.console, persistence=0.4))
+    whole, part = Scan(recipe), Scan(replace(recipe, excerpt=(20, 6)))
+    assert len(part) == 6
+    np.testing.assert_array_equal(part.poses(), whole.poses()[20:26])
+    for index in range(6):
+        np.testing.assert_array_equal(part.frame(index), whole.frame(20 + index))
+
+
+def test_excerpts_are_cut_from_scans_of_the_usual_length() -> None:
     part = excerpt((7, 0), 3, ("free",), "linear")
-    assert part.recipe.excerpt is not None
-    start, count = part.recipe.excerpt
-    whole = Scan(replace(part.recipe, excerpt=None))
-    assert len(whole) == motion.WHOLE_FRAMES["free"]
-    np.testing.assert_array_equal(part.poses, whole.poses()[start : start + count])
+    assert part.recipe.frames == motion.WHOLE_FRAMES["free"]
     assert part.frames.shape == (3, 480, 640)
 
 
