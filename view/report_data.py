@@ -4,7 +4,6 @@ import base64
 import gzip
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ PICTURES_BYTES = 5_000_000  # of JPEG in a scan; a scan's whole share of the pag
 Array = NDArray[np.float64]
 
 
-def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> dict[str, Any]:
-    """Everything about a scan whose prediction is `result`; `folder` takes temporary files."""
+def scan_data(scan: Scan, result: Result, most_pictures: int) -> dict[str, Any]:
+    """Everything about a scan whose prediction is `result`."""
     frames = in_memory_if_it_fits(scan.frames)
     geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
     centre = geometry.centre_mm
@@ -49,7 +48,7 @@ def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> d
         "centre": centre.tolist(),
         "motions": {name: _motion(motion, centre) for name, motion in motions.items()},
         "deviation": None if deviation is None else _floats(deviation),
-        "pictures": _pictures(frames, most_pictures, folder),
+        "pictures": _pictures(frames, most_pictures),
         "volumes": {name: _volume(scan, frames, motion) for name, motion in motions.items()},
         "scores": _scores(result.motion, Truth(true, geometry)) if true else None,
     }
@@ -90,8 +89,8 @@ def _measures(comparison: Comparison) -> dict[str, Any]:
     return measures | {"freedoms": by_freedom}
 
 
-def _pictures(frames: Frames, most: int, folder: Path) -> dict[str, Any]:
-    sheets = asdict(contact_sheets(frames, most, PICTURES_BYTES, folder))
+def _pictures(frames: Frames, most: int) -> dict[str, Any]:
+    sheets = asdict(contact_sheets(frames, most, PICTURES_BYTES))
     jpegs = [base64.b64encode(jpeg).decode() for jpeg in sheets.pop("jpegs")]
     return {**sheets, "columns": COLUMNS, "rows": ROWS, "jpegs": jpegs}
 
