@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 import predict
+from pipeline.evaluation import evaluate_scan
 from tusrec.layouts import find_scans
 from tusrec.results import read_result, read_scan_result
 from view import leaderboard
@@ -72,10 +73,46 @@ def test_the_page_holds_the_errors_of_the_result_and_the_leaderboard_as_other_da
 
 
 def test_the_volume_of_the_page_can_be_unpacked(page: str) -> None:
-    volume = block(page, "scan-0")["volumes"]["tracked"]
+    volume = block(page, "scan-0")["volumes"]["true"]
     voxels = gzip.decompress(base64.b64decode(volume["gzip"]))
     assert len(voxels) == np.prod(volume["size"])
     assert max(voxels) > 100
+
+
+def test_the_page_shows_what_a_wrong_sign_costs(page: str, tmp_path: Path) -> None:
+    source = find_scans(tmp_path / "data").scans[0]
+    plain, mirror = (
+        entry.comparison
+        for entry in evaluate_scan(source, {"out": tmp_path / "out"}, mirror=True)[-2:]
+    )
+    scores = block(page, "scan-0")["scores"]
+    assert plain is not None
+    assert mirror is not None
+    assert scores["prediction"]["LPE"] == pytest.approx(plain.errors.LPE)
+    assert scores["mirror"]["LPE"] == pytest.approx(mirror.errors.LPE)
+
+
+@pytest.mark.parametrize("truth", ["tracked", "exact"])
+def test_the_page_says_what_its_truth_is(truth: str, tmp_path: Path, make_lone_scan: Make) -> None:
+    path = make_lone_scan(tmp_path / "data" / "a.h5", with_poses=True)
+    with h5py.File(path, "a") as file:
+        file["tforms"].attrs["truth"] = truth
+    assert run(tmp_path / "data", tmp_path / "out") == 0
+    assert block((tmp_path / "out" / "report.html").read_text(), "scan-0")["truth"] == truth
+
+
+def test_slices_of_small_pixels_show_more_than_a_few_voxels(
+    tmp_path: Path, make_lone_scan: Make
+) -> None:
+    make_lone_scan(tmp_path / "data" / "a.h5")
+    (tmp_path / "data" / "calib_matrix.csv").unlink()
+    assert run(tmp_path / "data", tmp_path / "out", "--spacing", "0.02", "0.02") == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    volume = block(page, "scan-0")["volumes"]["predicted"]
+    height, width = block(page, "scan-0")["image"]
+    assert volume["spacing"] == pytest.approx(0.04)
+    assert volume["size"][0] >= width / 2
+    assert volume["size"][1] >= height / 2
 
 
 def test_the_page_asks_for_nothing_outside_itself(page: str) -> None:
