@@ -3,8 +3,10 @@
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +21,27 @@ from tusrec.options import positive
 from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 from view.holes import fill_holes
-from view.images import FORMATS, write_volume
+from view.images import FORMATS, mask_path, write_volume
 from view.sector import Clip, Fan, ever_lit, fan, rectangle
 from view.space import in_first_frame, in_tracker_space, tracked_in_first_frame
 from view.volume import (
     COMPOUNDINGS,
     INTERPOLATIONS,
     Method,
+    Volume,
     grid_around,
     reconstruct,
     require_memory,
 )
 
 MB = 1e6
+INTERRUPTED = 128 + signal.SIGINT  # as shells give it
 
 log = logging.getLogger("reconstruct")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code: 0 all scans done, 2 bad input, 3 no memory."""
+    """Run the command line and give its exit code (see the parser's epilog)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
     try:
@@ -45,49 +49,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; the volumes that were told are whole, the others are not there")
+        return INTERRUPTED
 
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct every scan; one that fails is told and does not cost the others."""
+    if options.pred and options.space == "tracker":
+        raise InputError(
+            "--space tracker: found --pred, expected the tracked poses, for predicted ones know no "
+            "tracker; leave one of them out"
+        )
     scans = find_scans(options.input, input_options(options)).scans
     sources = chosen(scans, options.scan)
-    require_kept(scans, [volume_path(options, source.key) for source in sources])
+    volumes = [volume_path(options, source.key) for source in sources]
+    written = [*volumes, *map(mask_path, volumes)]
+    require_kept(scans, written)
+    require_distinct(written)
     require_writable(options.output)
-    exit_code = 0
-    for source in sources:
-        try:
-            reconstruct_scan(source, options)
-        except TusrecError as error:
-            # Of them all a volume's want of memory alone knows no scan.
-            whose = f"{source.key}: " if isinstance(error, OutOfMemoryError) else ""
-            log.error("error: %s%s", whose, error)
-            exit_code = max(exit_code, error.exit_code)
-    return exit_code
+    return max([attempt(source, options) for source in sources], default=0)
+
+
+def require_distinct(written: Sequence[Path]) -> None:
+    """Raise InputError if one scan's volume would be written over another's mask."""
+    for path in written:
+        if written.count(path) > 1:
+            raise InputError(
+                f"{path}: found a scan's volume and another's mask of this name, expected one; "
+                "rename a scan, or choose one with --scan"
+            )
+
+
+def attempt(source: ScanSource, options: argparse.Namespace) -> int:
+    """The exit code of reconstructing a scan, which fails without costing the others."""
+    try:
+        reconstruct_scan(source, options)
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+    except MemoryError:
+        advice = "give a larger --voxel, or end what else runs"
+        log.error("error: %s: out of memory; %s", source.key, advice)
+        return OutOfMemoryError.exit_code
+    return 0
 
 
 def reconstruct_scan(source: ScanSource, options: argparse.Namespace) -> None:
     """Write the volume of a scan, saying first how much memory it takes."""
     with source.open() as scan:
-        frames = in_memory_if_it_fits(scan.frames)
         places = pixel_places(scan, options)
-        pixels = used_pixels(scan, options)
-        grid = grid_around(places, pixels, options.voxel)
-        method = Method(options.interpolation, options.compounding, options.fill_holes)
-        size = " x ".join(map(str, grid.size))
-        log.info(
-            "%s: %s voxels of %g mm take %.0f MB",
-            scan.key,
-            size,
-            grid.spacing,
-            require_memory(grid, method) / MB,
-        )
-        volume = reconstruct(frames, places, pixels, grid, method)
-    if method.fill_holes:
-        volume = fill_holes(volume, method.fill_holes)
+        with naming(scan.key):
+            volume = made_volume(scan, places, options)
     path = volume_path(options, scan.key)
-    mask_path = write_volume(path, volume)
-    covered = 100 * np.count_nonzero(volume.mask) / grid.voxels
-    log.info("%s and %s: data in %.0f %% of the voxels", path, mask_path.name, covered)
+    write_volume(path, volume)
+    covered = 100 * np.count_nonzero(volume.mask) / volume.grid.voxels
+    log.info("%s and %s: data in %.0f %% of the voxels", path, mask_path(path).name, covered)
+
+
+def made_volume(
+    scan: Scan, T_space_from_pixel: NDArray[np.float64], options: argparse.Namespace
+) -> Volume:
+    """The volume of frames at T_space_from_pixel (N, 4, 4), with holes filled if that is asked."""
+    frames = in_memory_if_it_fits(scan.frames)
+    pixels = used_pixels(scan, options)
+    grid = grid_around(T_space_from_pixel, pixels, options.voxel)
+    method = Method(options.interpolation, options.compounding, options.fill_holes)
+    size = " x ".join(map(str, grid.size))
+    needed = require_memory(grid, method) / MB
+    log.info("%s: %s voxels of %g mm take %.0f MB", scan.key, size, grid.spacing, needed)
+    volume = reconstruct(frames, T_space_from_pixel, pixels, grid, method)
+    return fill_holes(volume, method.fill_holes) if method.fill_holes else volume
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Put a scan's key before the errors of options and of volumes, which know no scan."""
+    try:
+        yield
+    except TusrecError as error:
+        raise type(error)(f"{key}: {error}") from error
 
 
 def volume_path(options: argparse.Namespace, key: str) -> Path:
@@ -107,16 +148,6 @@ def pixel_places(scan: Scan, options: argparse.Namespace) -> NDArray[np.float64]
 
 def used_pixels(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
     """Mask (H, W) of the pixels that go into the volume."""
-    try:
-        pixels = _within(scan, options)
-    except InputError as error:  # of options, which know no scan
-        raise InputError(f"{scan.key}: {error}") from error
-    if not pixels.any():
-        raise InputError(f"{scan.key}: --clip, --fan and --lit leave no pixel; check their numbers")
-    return pixels
-
-
-def _within(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
     pixels = np.ones(scan.image_size, np.bool_)
     if options.clip:
         pixels &= rectangle(scan.image_size, Clip(*options.clip))
@@ -127,6 +158,8 @@ def _within(scan: Scan, options: argparse.Namespace) -> NDArray[np.bool_]:
         pixels &= fan(scan.image_size, sector, spacing_y / spacing_x)
     if options.lit:
         pixels &= ever_lit(scan.frames)
+    if not pixels.any():
+        raise InputError("--clip, --fan and --lit leave no pixel; check their numbers")
     return pixels
 
 
@@ -136,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
         prog="reconstruct.py",
         description=__doc__,
         epilog="exit codes: 0 all done; 2 bad input (the good scans are done all the same); "
-        "3 out of memory",
+        "3 out of memory; 130 ended by SIGINT",
     )
     command.add_argument(
         "--input", type=Path, required=True, metavar="PATH", help="scans, as predict.py takes them"
@@ -153,14 +186,13 @@ def parser() -> argparse.ArgumentParser:
 
 def add_pose_options(command: argparse.ArgumentParser) -> None:
     """Add the options that say where frames lie."""
-    poses = command.add_mutually_exclusive_group()
-    poses.add_argument(
+    command.add_argument(
         "--pred",
         type=Path,
         metavar="DIR",
         help="results of predict.py, whose poses are used (default: the tracked poses)",
     )
-    poses.add_argument(
+    command.add_argument(
         "--space",
         choices=("first", "tracker"),
         default="first",

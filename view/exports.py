@@ -7,11 +7,9 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -21,11 +19,32 @@ from tusrec.results import Result
 from tusrec.scans import Scan
 from tusrec.sequences import FIELD
 from view.figure import require_matplotlib, write_figure
-from view.images import write_by_itk, write_image
 from view.space import from_zero_based, in_first_frame, itk_transform, with_first
 
 FRAMES_PER_SECOND = 20.0  # of the challenge's scans; frames alone carry no times
 CSV_COLUMNS = ("frame", "time_s", *(f"m{row}{column}" for row in range(3) for column in range(4)))
+SEQUENCE = {
+    "ObjectType": "Image",
+    "NDims": "3",
+    "BinaryData": "True",
+    "BinaryDataByteOrderMSB": "False",
+    "CompressedData": "False",
+    "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+    "Offset": "0 0 0",
+    "CenterOfRotation": "0 0 0",
+    "AnatomicalOrientation": "RAI",
+    "ElementSpacing": "1 1 1",
+    "UltrasoundImageOrientation": "MFA",
+    "UltrasoundImageType": "BRIGHTNESS",
+    "Kinds": "domain domain list",
+    "TrackName": "Image",
+}
+TRANSFORM = """#Insight Transform File V1.0
+#Transform 0
+Transform: AffineTransform_double_3_3
+Parameters: {}
+FixedParameters: 0 0 0
+"""
 TUM_HEADER = "# time (s) tx ty tz (mm) qx qy qz qw: first from frame, image mm\n"
 Array = NDArray[np.float64]
 
@@ -34,34 +53,35 @@ def write_sequence(path: Path, frames: Frames, T_space_from_pixel: Array) -> Non
     """A PLUS / SlicerIGSIO sequence metafile (`.igs.mha`).
 
     T_space_from_pixel (N, 4, 4) takes pixels that count from 1. ImageToReference is what PLUS
-    reconstructs from; ImageToPhysical and TrackName make SlicerIGSIO place the frames.
+    reconstructs from; ImageToPhysical and TrackName make SlicerIGSIO place the frames. Written
+    frame by frame, for ITK would hold two copies of all. Raises OutputError if that fails.
     """
-    image = sitk.GetImageFromArray(frames[0 : frames.shape[0]])
-    for name, value in (
-        ("UltrasoundImageOrientation", "MFA"),
-        ("UltrasoundImageType", "BRIGHTNESS"),
-        ("Kinds", "domain domain list"),
-        ("TrackName", "Image"),
-    ):
-        image.SetMetaData(name, value)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(sequence_header(frames.shape, T_space_from_pixel).encode("ascii"))
+        for index in range(frames.shape[0]):
+            file.write(frames[index : index + 1].tobytes())
+
+
+def sequence_header(shape: tuple[int, ...], T_space_from_pixel: Array) -> str:
+    """The text before the pixels of frames of `shape`, (N, H, W)."""
+    size = " ".join(map(str, reversed(shape)))
+    fields = SEQUENCE | {"DimSize": size}
     for index, T in enumerate(from_zero_based(T_space_from_pixel)):
         for name in ("ImageToReference", "ImageToPhysical"):
             field = FIELD.format(index, name)
-            image.SetMetaData(field, " ".join(map(repr, T.ravel().tolist())))
-            image.SetMetaData(f"{field}Status", "OK")
-        image.SetMetaData(f"Seq_Frame{index:04d}_Timestamp", f"{index / FRAMES_PER_SECOND:.6f}")
-        image.SetMetaData(f"Seq_Frame{index:04d}_ImageStatus", "OK")
-    write_image(path, image, "mha", compressed=False)
+            fields[field] = _numbers(T)
+            fields[f"{field}Status"] = "OK"
+        fields[f"Seq_Frame{index:04d}_Timestamp"] = f"{index / FRAMES_PER_SECOND:.6f}"
+        fields[f"Seq_Frame{index:04d}_ImageStatus"] = "OK"
+    fields |= {"ElementType": "MET_UCHAR", "ElementDataFile": "LOCAL"}  # the last, by the format
+    return "".join(f"{name} = {value}\n" for name, value in fields.items())
 
 
 def write_transforms(folder: Path, T_first_from_frame: Array) -> None:
     """One ITK transform file a frame, `0000.tfm` and so on, for poses (N, 4, 4)."""
     for index, T in enumerate(itk_transform(T_first_from_frame)):
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(T[:3, :3].ravel().tolist())
-        transform.SetTranslation(T[:3, 3].tolist())
-        path = folder / f"{index:04d}.tfm"
-        write_by_itk(path, "tfm", partial(sitk.WriteTransform, transform))
+        parameters = f"{_numbers(T[:3, :3])} {_numbers(T[:3, 3])}"
+        _write_text(folder / f"{index:04d}.tfm", TRANSFORM.format(parameters))
     for path in folder.glob("*.tfm"):  # of a longer scan that was exported there before
         if re.fullmatch(r"\d{4,}", path.stem) and int(path.stem) >= len(T_first_from_frame):
             path.unlink()
@@ -127,6 +147,10 @@ EXPORTS: dict[str, Callable[[Path, Scan, Result], None]] = {
     "csv": _export_csv,
     "png": write_figure,
 }
+
+
+def _numbers(values: Array) -> str:
+    return " ".join(map(repr, values.ravel().tolist()))
 
 
 def _times(T_first_from_frame: Array) -> Array:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OUTLINES = 24  # drawn of each trajectory
-COLOURS = {"tracked": "#4b5563", "predicted": "#c2410c"}
+COLOURS = {"true": "#4b5563", "predicted": "#c2410c"}
 DOTS_PER_INCH = 300
 TICKS = 50.0  # mm from one to the next, in space
 
@@ -48,7 +48,7 @@ def write_figure(path: Path, scan: Scan, result: Result) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415 - see the module's docstring
 
     true = scan.true_motion()
-    motions = ({"tracked": true} if true else {}) | {"predicted": result.motion}
+    motions = ({"true": true} if true else {}) | {"predicted": result.motion}
     centre = scan.calibration.centre_mm(*scan.image_size)
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     grid = figure.add_gridspec(4, 3)
@@ -75,10 +75,11 @@ def _draw_outlines(axes: "Axes", scan: Scan, motion: Motion, name: str) -> None:
     )
     frames = with_first(motion.T_first_from_frame)
     chosen = evenly_spread(len(frames), OUTLINES)
+    shown = scan.truth if name == "true" else name
     for place, T in enumerate(frames[chosen]):
         x, y, z, _ = T @ points
         shade = 0.25 + 0.75 * place / max(len(chosen) - 1, 1)
-        label = name if place == len(chosen) - 1 else None
+        label = shown if place == len(chosen) - 1 else None
         axes.plot(x, z, y, color=COLOURS[name], alpha=shade, linewidth=0.7, label=label)
 
 
@@ -103,14 +104,15 @@ def few_ticks(low: float, high: float) -> list[float]:
 
 
 def _draw_drift(axes: "Axes", motions: dict[str, Motion], result: Result, centre: Array) -> None:
-    """Distance of the image centre from its tracked place, and what the estimate says of it."""
+    """Distance of the image centre from its true place, and what the estimate says of it."""
     deviation = position_deviation(
         result.motion.T_previous_from_frame, result.local_covariance, centre
     )
     if deviation is not None:
         frames = np.arange(1, len(deviation) + 1)
-        axes.fill_between(frames, deviation, color="#c2410c33", linewidth=0, label="own ±1 sd")
-    if "tracked" in motions:
+        label = "own ±1 sd, sign taken\nfor granted"
+        axes.fill_between(frames, deviation, color="#c2410c33", linewidth=0, label=label)
+    if "true" in motions:
         places = [m.T_first_from_frame @ np.append(centre, 1.0) for m in motions.values()]
         drift = np.linalg.norm(places[0] - places[1], axis=1)
         axes.plot(np.arange(1, len(drift) + 1), drift, color=COLOURS["predicted"], label="drift")

@@ -42,12 +42,7 @@ def write_report(
         for number, source in enumerate(scans):
             try:
                 with source.open() as scan:
-                    data = scan_data(
-                        scan,
-                        read_scan_result(results, scan),
-                        most_pictures,
-                        path.parent,
-                    )
+                    data = scan_data(scan, read_scan_result(results, scan), most_pictures)
             except InputError as error:
                 failures = failures | {source.key: str(error)}
                 left_out.append(error)

@@ -4,13 +4,12 @@ import base64
 import gzip
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tusrec.comparison import FREEDOMS, Comparison, Truth, compare
+from tusrec.comparison import FREEDOMS, Comparison, Truth, better_mirror, compare
 from tusrec.frames import Frames, in_memory_if_it_fits
 from tusrec.metrics import Geometry, Motion, identity
 from tusrec.results import Result
@@ -24,19 +23,20 @@ from view.volume import Method, grid_around, reconstruct
 
 SLICED = Method("NEAREST_NEIGHBOR", "MEAN", fill_holes=2)
 SLICED_VOXELS = 2_500_000  # about, for the slices
-FINEST_VOXEL = 0.4  # mm
+FINEST_VOXEL = 0.4  # mm, for the slices
+FINEST_PIXELS = 2  # or finer, where so many pixels take less
 PICTURES_BYTES = 5_000_000  # of JPEG in a scan; a scan's whole share of the page is below 15 MB
 
 Array = NDArray[np.float64]
 
 
-def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> dict[str, Any]:
-    """Everything about a scan whose prediction is `result`; `folder` takes temporary files."""
+def scan_data(scan: Scan, result: Result, most_pictures: int) -> dict[str, Any]:
+    """Everything about a scan whose prediction is `result`."""
     frames = in_memory_if_it_fits(scan.frames)
     geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
     centre = geometry.centre_mm
     true = scan.true_motion()
-    motions = {"predicted": result.motion} | ({"tracked": true} if true else {})
+    motions = {"predicted": result.motion} | ({"true": true} if true else {})
     deviation = position_deviation(
         result.motion.T_previous_from_frame, result.local_covariance, centre
     )
@@ -47,9 +47,10 @@ def scan_data(scan: Scan, result: Result, most_pictures: int, folder: Path) -> d
         "image": [*scan.image_size],
         "scale": scan.calibration.scale[[0, 1], [0, 1]].tolist(),
         "centre": centre.tolist(),
+        "truth": scan.truth,
         "motions": {name: _motion(motion, centre) for name, motion in motions.items()},
         "deviation": None if deviation is None else _floats(deviation),
-        "pictures": _pictures(frames, most_pictures, folder),
+        "pictures": _pictures(frames, most_pictures),
         "volumes": {name: _volume(scan, frames, motion) for name, motion in motions.items()},
         "scores": _scores(result.motion, Truth(true, geometry)) if true else None,
     }
@@ -72,10 +73,11 @@ def _motion(motion: Motion, centre: Array) -> dict[str, str]:
 
 
 def _scores(predicted: Motion, truth: Truth) -> dict[str, Any]:
-    """Errors, scores and freedoms of the prediction, and the errors of doing nothing."""
+    """Errors, scores and freedoms of the prediction, its better mirror and doing nothing."""
     frames = len(predicted.T_first_from_frame) + 1
     rows = {
         "prediction": compare(predicted, truth),
+        "mirror": compare(better_mirror(predicted, truth), truth),
         "nothing": compare(identity(frames), truth),
     }
     return {name: _measures(comparison) for name, comparison in rows.items()}
@@ -90,8 +92,8 @@ def _measures(comparison: Comparison) -> dict[str, Any]:
     return measures | {"freedoms": by_freedom}
 
 
-def _pictures(frames: Frames, most: int, folder: Path) -> dict[str, Any]:
-    sheets = asdict(contact_sheets(frames, most, PICTURES_BYTES, folder))
+def _pictures(frames: Frames, most: int) -> dict[str, Any]:
+    sheets = asdict(contact_sheets(frames, most, PICTURES_BYTES))
     jpegs = [base64.b64encode(jpeg).decode() for jpeg in sheets.pop("jpegs")]
     return {**sheets, "columns": COLUMNS, "rows": ROWS, "jpegs": jpegs}
 
@@ -101,8 +103,10 @@ def _volume(scan: Scan, frames: Frames, motion: Motion) -> dict[str, Any]:
     places = in_first_frame(motion.T_first_from_frame, scan.calibration)
     whole = np.ones(scan.image_size, np.bool_)
     box = grid_around(places, whole, 1.0)
-    voxel = max(FINEST_VOXEL, math.cbrt(box.voxels / SLICED_VOXELS))
-    step_x, step_y = (max(1, int(voxel / spacing)) for spacing in scan.calibration.spacing)
+    spacings = scan.calibration.spacing
+    finest = min(FINEST_VOXEL, FINEST_PIXELS * max(spacings))
+    voxel = max(finest, math.cbrt(box.voxels / SLICED_VOXELS))
+    step_x, step_y = (max(1, int(voxel / spacing)) for spacing in spacings)
     pixels = np.zeros(scan.image_size, np.bool_)
     pixels[::step_y, ::step_x] = True
     grid = grid_around(places, pixels, voxel)

@@ -36,12 +36,14 @@ def in_tracker_space(scan: Scan) -> NDArray[np.float64]:
     Raises InputError if the scan has none.
     """
     T_tool_from_pixel = scan.calibration.T_tool_from_image @ scan.calibration.T_image_from_pixel
-    return np.asarray(_tracked(scan) @ T_tool_from_pixel)
+    advice = "leave --space tracker out and pass --pred with predict.py's results"
+    return np.asarray(_tracked(scan, advice) @ T_tool_from_pixel)
 
 
 def tracked_in_first_frame(scan: Scan) -> NDArray[np.float64]:
     """T_first_from_frame (N-1, 4, 4) of the tracked poses; InputError if the scan has none."""
-    return poses.relative_to_first(_tracked(scan), scan.calibration.T_tool_from_image)
+    advice = "pass --pred with predict.py's results"
+    return poses.relative_to_first(_tracked(scan, advice), scan.calibration.T_tool_from_image)
 
 
 def from_zero_based(T_space_from_pixel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,7 +56,7 @@ def itk_transform(T_a_from_b: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(LPS_FROM_RAS @ poses.inverse(T_a_from_b) @ LPS_FROM_RAS)
 
 
-def _tracked(scan: Scan) -> NDArray[np.float64]:
+def _tracked(scan: Scan, advice: str) -> NDArray[np.float64]:
     if scan.T_camera_from_tool is None:
-        raise InputError(f"{scan.key}: no tracked poses; pass --pred with predict.py's results")
+        raise InputError(f"{scan.key}: no tracked poses; {advice}")
     return scan.T_camera_from_tool

@@ -22,6 +22,8 @@ INTERPOLATIONS = ("NEAREST_NEIGHBOR", "LINEAR")
 COMPOUNDINGS = ("MEAN", "LATEST", "MAXIMUM")
 GB = 1e9
 MOST_HITS = (2**32 - 1) // 255  # whose whole sums a voxel holds
+WRITING = 4  # bytes a voxel that ITK takes at most: its copy, and what it compresses for .mha
+ROUNDING = 1e-3  # of a voxel; what lies nearer to a voxel's centre than that lies on it
 AT_ONCE = 200_000  # voxels or holes, which bounds the memory beside them to some 20 MB
 
 Indices = NDArray[np.int64]
@@ -61,11 +63,11 @@ class Method:
     fill_holes: int = 0
 
     def bytes_for(self, grid: Grid) -> int:
-        """Peak memory: two results with two counters, or padded as filling needs them."""
+        """Peak memory: two results with two counters, padded as filling needs them, or written."""
         counts = self.compounding == "MEAN" or self.interpolation == "LINEAR"
-        made = (10 if counts else 2) * grid.voxels
+        made = (8 if counts else WRITING) * grid.voxels
         padded = math.prod(side + 2 * self.fill_holes for side in grid.size)
-        return max(made, 2 * grid.voxels + 6 * padded if self.fill_holes else 0)
+        return 2 * grid.voxels + max(made, 6 * padded if self.fill_holes else 0)
 
 
 def grid_around(
@@ -257,6 +259,8 @@ def _linear(places: Places, values: NDArray[np.uint8], size: Size) -> _Splat:
         kept = np.clip(place, 0, count - 1)
         lower.append(np.minimum(kept.astype(np.int64), max(count - 2, 0)))
         upper = (kept - lower[-1]).astype(np.float32)
+        # Else what poses are off by in their last digits would be data in the next layer.
+        upper[upper < ROUNDING], upper[upper > 1 - ROUNDING] = 0, 1
         shares.append([1 - upper, upper] if count > 1 else [1 - upper])
     weights = []
     for k, z in enumerate(shares[2]):

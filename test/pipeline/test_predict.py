@@ -1,12 +1,10 @@
 """predict.py from the outside: files in, files and exit codes out."""
 
-import errno
 import json
 import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -526,18 +524,6 @@ def test_a_scan_that_the_report_cannot_show_is_told(
     assert run(dataset, tmp_path / "out", "--report") == 2
     assert "error: sub050__LH_rotation: found nothing" in caplog.text
     assert json.loads((tmp_path / "out/run.json").read_text())["exit_code"] == 2
-
-
-def test_pictures_that_cannot_be_written_are_no_fault_of_the_scan(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(**_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "out/.sheets-x"))
-
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
-    assert run(dataset, tmp_path / "out", "--report") == 2
-    assert "cannot write (No space left on device)" in caplog.text
-    assert "copy it again" not in caplog.text
 
 
 def test_one_log_line_tells_each_scans_time_rate_memory_and_end(

@@ -1,6 +1,8 @@
 import csv
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import resource
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from tusrec.sequences import SequenceScan
 from view.exports import CSV_COLUMNS, EXPORTS, export, write_sequence, write_transforms
 from view.images import FORMATS, write_volume
 from view.space import in_first_frame
-from view.volume import Method, Volume, grid_around, reconstruct
+from view.volume import Grid, Method, Volume, grid_around, reconstruct
 
 Array = NDArray[np.float64]
 FRAMES = 5
@@ -41,6 +43,23 @@ def result(seed: int, frames: int = FRAMES) -> Result:
 def scan(calibration: Calibration = CALIBRATION, seed: int = 0) -> Scan:
     frames = np.random.default_rng(seed).integers(0, 256, (FRAMES, 12, 17)).astype(np.uint8)
     return Scan("sub1__a", frames, calibration, np.empty((0, 3), np.int64), None)
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond `size`, which fails a write as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noise(shape: tuple[int, int, int]) -> Volume:
+    """A volume of voxels that take as much space as they can, and a mask of them."""
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    return Volume(Grid(np.zeros(3), 1.0, (shape[2], shape[1], shape[0])), values, values)
 
 
 def all_poses(prediction: Result) -> Array:
@@ -213,7 +232,7 @@ def test_a_voxel_of_the_volume_lies_on_its_pixel_of_the_sequence_in_ras_and_lps(
     grid = grid_around(places, whole, 0.3)
     volume = reconstruct(frames, places, whole, grid, Method("NEAREST_NEIGHBOR", "MAXIMUM"))
     write_sequence(tmp_path / "a.igs.mha", frames, places)
-    mask_path = write_volume(tmp_path / f"a.{suffix}", volume)
+    write_volume(tmp_path / f"a.{suffix}", volume)
 
     fields, _ = sequence_header(tmp_path / "a.igs.mha")
     ras = (image_to("Reference", fields, frame) @ [x, y, 0, 1])[:3]
@@ -226,7 +245,7 @@ def test_a_voxel_of_the_volume_lies_on_its_pixel_of_the_sequence_in_ras_and_lps(
     assert image.TransformPhysicalPointToIndex(lps.tolist()) == tuple(map(int, brightest))
     in_slicer = FLIP[:3, :3] @ image.TransformIndexToPhysicalPoint(list(map(int, brightest)))
     assert np.abs(in_slicer - ras).max() <= 0.5 * grid.spacing + 1e-5
-    mask = sitk.ReadImage(str(mask_path))
+    mask = sitk.ReadImage(str(tmp_path / f"a.mask.{suffix}"))
     assert mask[image.TransformPhysicalPointToIndex(lps.tolist())] == 1
 
 
@@ -259,6 +278,69 @@ def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(
     with refused("taken", "cannot write", kind=OutputError):
         export(kind, tmp_path / "taken", scan(), result(0))
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_volume_that_finds_the_disk_full_says_so_and_leaves_what_was_there(
+    suffix: str, tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+) -> None:
+    path, beside = tmp_path / f"a.{suffix}", tmp_path / f"a.mask.{suffix}"
+    volume = noise((9, 40, 50))
+    write_volume(path, volume)
+    whole = path.stat().st_size
+    path.write_text("an old volume")
+    beside.write_text("its mask")
+    for size in (0, 1, whole // 2, whole - 1):
+        with small_disk(size), refused(f"a.{suffix}", "cannot write", kind=OutputError):
+            write_volume(path, volume)
+        assert sorted(tmp_path.iterdir()) == sorted([path, beside])
+        assert (path.read_text(), beside.read_text()) == ("an old volume", "its mask")
+
+
+def test_a_volume_whose_mask_fails_does_not_take_its_name_beside_an_old_mask(
+    tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+) -> None:
+    (tmp_path / "a.nrrd").write_text("an old volume")
+    (tmp_path / "a.mask.nrrd").mkdir()  # in the way
+    with refused("a.mask.nrrd", "cannot write", kind=OutputError):
+        write_volume(tmp_path / "a.nrrd", noise((2, 3, 4)))
+    assert (tmp_path / "a.nrrd").read_text() == "an old volume"
+
+
+@pytest.mark.parametrize("kind", ["igs.mha", "tfm", "tum", "csv"])
+def test_an_export_that_finds_the_disk_full_says_so_and_leaves_no_file(
+    kind: str, tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+) -> None:
+    for size in (0, 100):
+        with small_disk(size), refused("sub1__a", "cannot write", kind=OutputError):
+            export(kind, tmp_path, scan(), result(0))
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_volume_that_itk_finds_no_memory_for_is_told_as_numpy_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: object) -> None:
+        raise RuntimeError("Exception thrown:\nFailed to allocate memory for image.")
+
+    monkeypatch.setattr(sitk, "GetImageFromArray", hungry)
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        write_volume(tmp_path / "a.nrrd", noise((2, 3, 4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sequence_of_more_frames_than_memory_holds_is_written(tmp_path: Path) -> None:
+    class Long:
+        shape = (200, 300, 400)
+
+        def __getitem__(self, key: slice) -> NDArray[np.uint8]:
+            return np.zeros((key.stop - key.start, *self.shape[1:]), np.uint8)
+
+    tracemalloc.start()
+    write_sequence(tmp_path / "a.igs.mha", Long(), np.tile(np.eye(4), (200, 1, 1)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4e6 < 200 * 300 * 400
 
 
 def test_a_figure_is_a_png_of_some_size(tmp_path: Path) -> None:

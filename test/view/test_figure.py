@@ -26,6 +26,16 @@ def test_curves_from_the_first_frame_are_the_displacement_of_the_centre_and_its_
     np.testing.assert_allclose(moved, [10, 0, 0, 0, 0, 90], atol=1e-9)
 
 
+def test_a_turn_goes_on_beyond_half_a_turn_and_back() -> None:
+    degrees = np.array([90.0, 170.0, 190.0, 260.0, 350.0, 200.0, 100.0, -30.0])
+    axis = np.array([1.0, 2.0, -2.0]) / 3
+    T = poses.exp(np.column_stack([np.radians(degrees)[:, None] * axis, np.zeros((8, 3))]))
+    found = np.linalg.lstsq(
+        axis[[2, 0, 1], None], from_first(Motion(T, T), CENTRE)[1:, 3:].T, rcond=None
+    )[0]
+    np.testing.assert_allclose(found[0], degrees, atol=1e-6)
+
+
 def test_curves_from_the_frame_before_are_the_freedoms_that_slopes_are_of() -> None:
     motion = turned_aside()
     expected = freedoms(motion.T_previous_from_frame, CENTRE)[0]

@@ -31,6 +31,15 @@ def run(source: Path, output: Path, *more: str) -> int:
     return reconstruct.main(["--input", str(source), "--output", str(output), *more])
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have every reconstruction end with `error`."""
+
+    def end(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reconstruct, "reconstruct", end)
+
+
 def voxels(path: Path) -> NDArray[np.uint8]:
     return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
 
@@ -53,6 +62,24 @@ def test_the_scan_is_never_written_over(sequence: Path) -> None:
     before = sequence.read_bytes()
     assert run(sequence, sequence.parent, "--format", "mha") == 2
     assert sequence.read_bytes() == before
+
+
+def test_the_scan_is_never_written_over_by_a_mask(
+    sequence: Path, tmp_path: Path, make_sequence: Make
+) -> None:
+    masked = make_sequence(tmp_path / "a.mask.mha", {"ImageToReference": STEPS @ PIXEL})
+    before = masked.read_bytes()
+    assert run(tmp_path, tmp_path, "--format", "mha", "--scan", "a") == 2
+    assert masked.read_bytes() == before
+
+
+def test_a_volume_is_not_written_over_the_mask_of_another_scan(
+    sequence: Path, tmp_path: Path, make_sequence: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_sequence(tmp_path / "a.mask.mha", {"ImageToReference": STEPS @ PIXEL})
+    assert run(tmp_path, tmp_path / "out") == 2
+    assert "a.mask.nrrd: found a scan's volume and another's mask" in caplog.text
+    assert run(tmp_path, tmp_path / "out", "--scan", "a.mask") == 0
 
 
 def test_holes_are_filled_and_marked_where_that_is_asked_for(
@@ -104,6 +131,17 @@ def test_predicted_poses_are_used_where_they_are_given(sequence: Path, tmp_path:
     assert voxels(tmp_path / "out/a.nrrd")[:, 15, 40].tolist() == [109]  # all in one plane
 
 
+def test_predicted_poses_lie_in_the_first_frame_and_in_no_tracker(
+    sequence: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = tmp_path / "results"
+    predict.main(["--input", str(sequence), "--output", str(results), "--model", "identity"])
+    pred = ["--pred", str(results)]
+    assert run(sequence, tmp_path / "out", *pred, "--space", "first") == 0
+    assert run(sequence, tmp_path / "out", *pred, "--space", "tracker") == 2
+    assert "--space tracker: found --pred" in caplog.text
+
+
 def test_predicted_poses_of_other_frames_are_refused(
     sequence: Path, tmp_path: Path, make_sequence: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -120,13 +158,37 @@ def test_the_memory_is_said_before_the_volume_is_made(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
+    failing(monkeypatch, KeyboardInterrupt())
+    with caplog.at_level(logging.INFO):
+        assert run(sequence, tmp_path / "out", "--voxel", "0.05") == 130
+    said, ended = (record.getMessage() for record in caplog.records)
+    assert "791 x 296 x 81 voxels of 0.05 mm take 190 MB" in said
+    assert ended.startswith("interrupted; ")
 
-    monkeypatch.setattr(reconstruct, "reconstruct", end)
-    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
-        run(sequence, tmp_path / "out", "--voxel", "0.05")
-    assert "791 x 296 x 81 voxels of 0.05 mm take 190 MB" in caplog.text
+
+def test_memory_that_runs_out_costs_no_other_scan(
+    sequence: Path,
+    tmp_path: Path,
+    make_sequence: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_sequence(tmp_path / "b.mha", {"ImageToReference": STEPS @ PIXEL})
+    failing(monkeypatch, MemoryError())
+    assert run(tmp_path, tmp_path / "out") == 3
+    for key in ("a", "b"):
+        assert f"error: {key}: out of memory; give a larger --voxel" in caplog.text
+
+
+def test_a_voxel_that_too_many_pixels_hit_is_told_with_its_scan(
+    sequence: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("view.volume.MOST_HITS", 3)
+    assert run(sequence, tmp_path / "out", "--voxel", "9") == 2
+    assert "error: a: --voxel: found a voxel" in caplog.text
 
 
 @pytest.mark.parametrize("voxel", ["0.001", "1e-5", "1e-9", "1e-20"])
@@ -146,6 +208,9 @@ def test_a_scan_without_poses_costs_only_itself(
     assert run(tmp_path, tmp_path / "out", "--spacing", "0.1", "0.1") == 2
     assert "b: no tracked poses; pass --pred" in caplog.text
     assert (tmp_path / "out/a.nrrd").exists()
+    tracker = ["--scan", "b", "--space", "tracker"]
+    assert run(tmp_path, tmp_path / "out", "--spacing", "0.1", "0.1", *tracker) == 2
+    assert "b: no tracked poses; leave --space tracker out and pass --pred" in caplog.text
 
 
 def test_pixels_that_leave_nothing_are_refused(

@@ -47,6 +47,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = np.tile([0.01, 0.02, 0.0, 0.05, 0.0, 0.4], (FRAMES, 1))
     with h5py.File(data / "first.h5", "w") as file:
         file["frames"], file["tforms"] = frames, poses.chain(poses.exp(steps))
+        file["tforms"].attrs["truth"] = "exact"
     with h5py.File(data / f"{NAMED}.h5", "w") as file:
         file["frames"] = frames[:3]
     (data / "broken.h5").write_bytes(b"nothing")
@@ -150,6 +151,44 @@ def test_space_plays_and_stops(browser: WebDriver) -> None:
     assert find(browser, "#play").text == "Play"
 
 
+def test_a_screen_reader_is_told_the_frame_but_not_of_every_one_that_plays(
+    browser: WebDriver,
+) -> None:
+    for _ in range(2):
+        assert find(browser, "#readout").get_attribute("aria-live") == "polite"
+        press(browser, Keys.SPACE)
+        assert find(browser, "#readout").get_attribute("aria-live") == "off"
+        press(browser, Keys.SPACE)
+
+
+def test_a_finger_scrolls_the_page_over_what_it_does_not_drag(browser: WebDriver) -> None:
+    for canvas, action in (
+        ("#space", "none"),
+        ("#frame", "auto"),
+        ("#slice-x", "none"),
+        ("#curve-0", "pan-y"),
+        ("#drift", "pan-y"),
+    ):
+        assert find(browser, canvas).value_of_css_property("touch-action") == action
+
+
+def test_arrows_in_a_slice_move_the_point_but_not_the_frame(browser: WebDriver) -> None:
+    before = browser.execute_script("return state.point")
+    spacing = browser.execute_script("return state.scan.volumes.predicted.spacing")
+    find(browser, "#slice-y").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    after = browser.execute_script("return state.point")
+    assert np.subtract(after, before) == pytest.approx([2 * spacing, 0, spacing])
+    assert frame(browser) == 0
+
+
+def test_what_the_poses_are_and_that_the_sign_is_a_guess_is_told(browser: WebDriver) -> None:
+    text = find(browser, "main").text
+    assert "tracked" not in text
+    for words in ("predicted and exact image centre", "against exact", "exact poses"):
+        assert words in text
+    assert "this scan, better mirror" in find(browser, "#scores").text
+
+
 def test_every_control_is_reached_by_tab_and_shows_where_one_is(browser: WebDriver) -> None:
     browser.execute_script("document.activeElement.blur()")
     reached = set()
@@ -205,10 +244,10 @@ def test_the_frame_and_the_slice_show_the_ultrasound(browser: WebDriver) -> None
 
 def test_slices_change_with_the_poses_they_are_made_of(browser: WebDriver) -> None:
     before = drawn(browser, "#slice-x")
-    find(browser, "[data-volume=tracked]").click()
-    wait_for(browser, "state.scan.volumes.tracked.values")
+    find(browser, "[data-volume=true]").click()
+    wait_for(browser, "state.scan.volumes.true.values")
     assert (drawn(browser, "#slice-x") != before).any()
-    assert find(browser, "[data-volume=tracked]").get_attribute("aria-pressed") == "true"
+    assert find(browser, "[data-volume=true]").get_attribute("aria-pressed") == "true"
 
 
 def test_curves_change_between_the_first_frame_and_the_one_before(browser: WebDriver) -> None:

@@ -1,7 +1,10 @@
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +29,8 @@ from view.volume import (
 
 Array = NDArray[np.float64]
 METHODS = [Method(*names) for names in product(INTERPOLATIONS, COMPOUNDINGS)]
+COUNTED = [m for m in METHODS if m.compounding == "MEAN" or m.interpolation == "LINEAR"]
+ROOT = Path(__file__).parents[2]
 ONE_PIXEL = np.ones((1, 1), np.bool_)
 
 
@@ -84,6 +89,17 @@ def test_linear_picks_among_the_means_of_single_frames(compounding: str, expecte
     assert volume.values[1, 1, 1] == expected
 
 
+@pytest.mark.parametrize("compounding", COMPOUNDINGS)
+@pytest.mark.parametrize("error", [-1e-13, 1e-13])
+def test_linear_takes_no_rounding_of_a_pose_for_data_of_the_next_layer(
+    compounding: str, error: float
+) -> None:
+    T = at((1.0, 1.0, 0.0), (1.0, 1.0, 2.0 + error))
+    volume = put(pixels(40, 80), T, Method("LINEAR", compounding))
+    assert volume.values[:, 1, 1].tolist() == [40, 0, 80, 0]
+    assert volume.mask[:, 1, 1].tolist() == [1, 0, 1, 0]
+
+
 @pytest.mark.parametrize("method", METHODS, ids=str)
 @given(seed=st.integers(0, 2**32 - 1), grey=st.integers(1, 255))
 @settings(max_examples=10)
@@ -136,7 +152,7 @@ def test_the_grid_starts_at_the_lowest_corner_and_ends_at_the_voxel_nearest_the_
     assert grid.size == (11, 3, 8)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("method", COUNTED, ids=str)
 def test_a_volume_takes_the_memory_that_was_said(method: Method) -> None:
     grid = cube(160)
     said = require_memory(grid, method)
@@ -145,6 +161,28 @@ def test_a_volume_takes_the_memory_that_was_said(method: Method) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.95 * said < peak < 1.1 * said
+
+
+# Its voxels are noise, which takes as much memory to compress as any can.
+WRITTEN = """
+import sys
+from pathlib import Path
+import numpy as np
+from tusrec.memory import peak_bytes
+from view.images import write_volume
+from view.volume import Grid, Method, Volume
+grid, method = Grid(np.zeros(3), 1.0, (150, 200, 200)), Method(compounding="LATEST")
+before = peak_bytes()
+voxels = [np.random.default_rng(0).integers(0, 256, grid.size[::-1], np.uint8) for _ in range(2)]
+write_volume(Path(sys.argv[1]), Volume(grid, *voxels))
+print((peak_bytes() - before) / method.bytes_for(grid))
+"""
+
+
+def test_a_volume_takes_the_memory_that_was_said_to_be_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITTEN, str(tmp_path / "a.mha")]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert 0.9 < float(done.stdout) < 1.1
 
 
 @pytest.mark.parametrize("reach", [0, 2, 12])
