@@ -4,8 +4,10 @@ Challenge layouts (both years; a 2024 scan is a sweep, a 2025 scan a rotation):
   train       frames_transfs/SUBJECT/SCAN.h5 (frames and tforms), landmarks/, calib_matrix.csv
   validation  frames/SUBJECT/SCAN.h5, transfs/SUBJECT/SCAN.h5 (may be absent), landmarks/,
               calib_matrix.csv, dataset_keys.h5 whose keys name the scans
+The validation archive of 2024 names its landmarks/ landmark/.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -25,9 +27,12 @@ IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
+LANDMARK_FOLDERS = ("landmarks", "landmark")
 LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
 PUT_INTO_HDF5 = "put the frames into an .h5, as docs/own-data.md tells"
 _DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,12 @@ def _dataset_root(path: Path) -> Path | None:
 
 def _challenge_dataset(root: Path, options: InputOptions) -> Dataset:
     calibration = read_calibration(options.calibration or root / CALIBRATION_FILE)
+    if (root / KEYS_FILE).exists() and _landmarks_folder(root) is None:
+        log.warning(
+            "%s: found no %s/, expected the challenge's landmarks; there will be none of any scan",
+            root,
+            "/ or ".join(LANDMARK_FOLDERS),
+        )
     if (root / "frames_transfs").is_dir():
         kind, scans = "train", list(_train_scans(root, calibration))
     else:
@@ -199,6 +210,12 @@ def _shown(folder: Path) -> list[Path]:
     return sorted(place for place in folder.iterdir() if not place.name.startswith("."))
 
 
+def _landmarks_folder(root: Path) -> Path | None:
+    """The folder of landmarks, by whichever name it is there."""
+    folders = (root / name for name in LANDMARK_FOLDERS)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan | UnusableScan:
     """The scan of a dataset whose frames are in root/frames or root/frames_transfs.
 
@@ -208,10 +225,11 @@ def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Sca
     key = f"sub{subject}__{name}"
     together = file.parent.parent.name == "frames_transfs"
     poses = file if together else root / "transfs" / subject / file.name
-    landmarks = root / "landmarks" / f"landmark_{subject:0>3}.h5"
     try:
         official = (root / KEYS_FILE).exists()
-        marked = landmarks.exists() or (official and landmarks.parent.is_dir())
+        folder = _landmarks_folder(root)
+        landmarks = folder / f"landmark_{subject:0>3}.h5" if folder else None
+        marked = landmarks is not None and (official or landmarks.exists())
         return Hdf5Scan(
             key=key,
             frames_path=file,

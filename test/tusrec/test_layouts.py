@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import product
@@ -77,8 +78,11 @@ def test_the_2025_validation_layout_is_recognised(
 def test_the_2024_validation_layout_is_recognised(
     tmp_path: Path, make_validation_dataset: Make
 ) -> None:
+    """Its archive has `landmark/`, where all others have `landmarks/`."""
     scans = {f"sub050__{sweep}": 2 for sweep in SWEEPS}
-    dataset = find_scans(make_validation_dataset(tmp_path / "data", scans, landmarks=20))
+    folder = make_validation_dataset(tmp_path / "data", scans, landmarks=20)
+    (folder / "landmarks").rename(folder / "landmark")
+    dataset = find_scans(folder)
     assert dataset.layout == "TUS-REC2024 validation"
     assert keys(dataset) == sorted(scans)
     assert opened(dataset, 23)[0].landmarks.shape == (20, 3)
@@ -100,11 +104,17 @@ def test_one_scan_may_lack_the_truth_that_another_has(
     assert [opened(dataset, index)[0].true_motion() is None for index in (0, 1)] == [True, False]
 
 
-def test_a_dataset_without_landmarks_is_read(tmp_path: Path, make_validation_dataset: Make) -> None:
-    folder = make_validation_dataset(tmp_path / "data")
-    (folder / "landmarks/landmark_050.h5").unlink()
-    (folder / "landmarks").rmdir()
+def test_a_dataset_without_landmarks_is_read_and_says_so_once(
+    tmp_path: Path, make_validation_dataset: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans = {"sub050__LH_rotation": 2, "sub050__RH_rotation": 2}
+    folder = make_validation_dataset(tmp_path / "data", scans)
+    find_scans(folder)
+    assert not caplog.records
+    shutil.rmtree(folder / "landmarks")
     assert opened(find_scans(folder))[0].landmarks.shape == (0, 3)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert f"{folder}: found no landmarks/ or landmark/" in told
 
 
 def test_own_data_in_the_challenges_layout_may_be_of_any_size_and_lack_landmarks_of_some(
