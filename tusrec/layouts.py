@@ -138,19 +138,31 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _dataset_root(path: Path) -> Path | None:
-    """`path`, or its only subfolder that is a dataset: archives unpack into a folder."""
+    """`path`, or its only subfolder that is a dataset: archives unpack into a folder.
+
+    Raises InputError if there is more than one dataset, or scans beside it.
+    """
     if _is_dataset(path):
         return path
     inside = [folder for folder in path.iterdir() if folder.is_dir() and _is_dataset(folder)]
-    if len(inside) > 1:
-        names = ", ".join(sorted(folder.name for folder in inside))
+    if not inside:
+        return None
+    beside = [file for file in _shown(path) if _is_scan_file(file)]
+    if len(inside) > 1 or beside:
+        found = sorted(folder.name for folder in inside)
+        found += [f"{len(beside)} files such as {beside[0].name}"] if beside else []
         raise InputError(
-            f"{path}: holds several datasets ({names}), expected one; pass one of them"
+            f"{path}: holds several datasets ({', '.join(found)}), expected one; pass one of them"
         )
-    return inside[0] if inside else None
+    return inside[0]
 
 
 def _challenge_dataset(root: Path, options: InputOptions) -> Dataset:
+    if (root / "frames").is_dir() and (root / "frames_transfs").is_dir():
+        raise InputError(
+            f"{root}: holds several datasets (frames, frames_transfs), expected one; put each into "
+            "a folder of its own, with its calibration and landmarks"
+        )
     calibration = read_calibration(options.calibration or root / CALIBRATION_FILE)
     if (root / KEYS_FILE).exists() and _landmarks_folder(root) is None:
         log.warning(

@@ -194,6 +194,25 @@ def test_several_datasets_side_by_side_are_refused(
         find_scans(tmp_path)
 
 
+def test_loose_scans_beside_a_dataset_are_refused(
+    tmp_path: Path, make_validation_dataset: Make, make_lone_scan: Make, refused: Refused
+) -> None:
+    make_validation_dataset(tmp_path / "val")
+    for name in ("a.h5", "b.h5"):
+        make_lone_scan(tmp_path / name)
+    with refused(str(tmp_path), "val, 2 files such as a.h5", "pass one of them", kind=InputError):
+        find_scans(tmp_path)
+
+
+def test_frames_of_both_layouts_in_one_folder_are_refused(
+    tmp_path: Path, make_validation_dataset: Make, make_train_dataset: Make, refused: Refused
+) -> None:
+    make_validation_dataset(tmp_path, {"sub050__RH_rotation": 2})
+    make_train_dataset(tmp_path, {"sub000__RH_rotation": 2})
+    with refused(str(tmp_path), "frames, frames_transfs", "folder of its own", kind=InputError):
+        find_scans(tmp_path)
+
+
 def test_a_dataset_without_a_scan_is_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "calib_matrix.csv").write_text("no matter")
