@@ -321,7 +321,7 @@ def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
     if roots:
         return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
     with open_hdf5(file) as content:
-        poses = file if (options.poses or "tforms") in names(content) else None
+        poses = file if options.poses or "tforms" in names(content) else None
     return Hdf5Scan(file.stem, file, calibration, poses)
 
 

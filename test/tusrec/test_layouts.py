@@ -530,6 +530,9 @@ def test_other_poses_are_for_hdf5_files_alone(
     make_calibration(tmp_path / "calib_matrix.csv")
     with find_scans(scan, InputOptions(poses="tforms_exact")).scans[0].open() as opened:
         assert opened.true_motion() is not None
+    (lacking,) = find_scans(scan, InputOptions(poses="tforms_tracked")).scans
+    with refused(str(scan), "no dataset 'tforms_tracked'", "tforms_exact"), lacking.open():
+        pass
 
 
 def test_a_calibration_that_a_sequence_would_not_heed_is_refused(
