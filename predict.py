@@ -23,7 +23,7 @@ from pipeline.inputs import (
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_errors, write_run
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
@@ -37,8 +37,7 @@ DOORS = (
     (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
     (Path("/input"), Path("/output")),
 )
-TERMINATED = 128 + signal.SIGTERM  # exit codes as shells give them
-INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM  # exit code as shells give it
 
 log = logging.getLogger("predict")
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
+        log.error(GOES_ON)
         return INTERRUPTED
 
 
