@@ -26,7 +26,7 @@ from pipeline.summary import RUN_FILE, write_errors, write_run
 from tusrec.errors import GOES_ON, INTERRUPTED, InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
-from tusrec.options import positive, whole_number
+from tusrec.options import positive, utf8_path, whole_number
 from tusrec.results import DDF_KINDS, METRICS_FILE, result_path
 from tusrec.scans import ScanSource
 from view.exports import EXPORTS, place_of, require_exportable
@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--input",
-        type=Path,
+        type=utf8_path,
         metavar="PATH",
         help="a TUS-REC dataset (train or validation layout, 2024 or 2025), a folder of files, or "
         "one .h5, PLUS .mha or .mhd, or DICOM file (default: "
@@ -178,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--output",
-        type=Path,
+        type=utf8_path,
         metavar="DIR",
         help=f"where results go (default: {' or '.join(str(folder) for _, folder in DOORS)})",
     )

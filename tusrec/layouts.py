@@ -17,7 +17,7 @@ from pathlib import Path
 from tusrec.calibration import Calibration, from_spacing, read_calibration
 from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
-from tusrec.files import forbidden, readable
+from tusrec.files import forbidden, in_utf8, readable
 from tusrec.hdf5 import names, open_hdf5
 from tusrec.protocols import protocol_of
 from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
@@ -84,7 +84,8 @@ def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
     options = options or InputOptions()
     with readable(path):
         dataset = _found(path, options)
-    return replace(dataset, scans=[_with_poses(scan, options) for scan in dataset.scans])
+    scans = [_named_in_utf8(_with_poses(scan, options)) for scan in dataset.scans]
+    return replace(dataset, scans=scans)
 
 
 def _found(path: Path, options: InputOptions) -> Dataset:
@@ -131,6 +132,17 @@ def _with_poses(scan: ScanSource, options: InputOptions) -> ScanSource:
     if options.poses is None or not isinstance(scan, Hdf5Scan):
         return scan
     return replace(scan, poses_name=options.poses)
+
+
+def _named_in_utf8(scan: ScanSource) -> ScanSource:
+    """The scan, or one that says which name ITK, HDF5 and a report could not hold."""
+    wrong = [name for name in (scan.key, *map(str, scan.paths)) if in_utf8(name) != name]
+    if not wrong:
+        return scan
+    reason = f"{wrong[-1]}: found a name that is not UTF-8, expected one that is; rename it"
+    if isinstance(scan, UnusableScan):
+        reason = scan.reason
+    return UnusableScan(in_utf8(scan.key), in_utf8(reason))
 
 
 def _is_dataset(folder: Path) -> bool:

@@ -600,6 +600,30 @@ def test_poses_that_may_not_be_read_cost_their_scans_alone(
         opened(found, 1)
 
 
+def test_a_file_whose_name_is_not_utf8_costs_no_other(
+    tmp_path: Path, make_lone_scan: Make, refused: Refused
+) -> None:
+    make_lone_scan(tmp_path / "a.h5")
+    make_lone_scan(tmp_path / os.fsdecode(b"b\xe4.h5"))
+    found = find_scans(tmp_path, SPACING)
+    assert keys(found) == ["a", r"b\xe4"]
+    opened(found, 0)
+    with refused(r"b\xe4.h5", "not UTF-8", "rename it", kind=InputError):
+        opened(found, 1)
+
+
+def test_a_key_that_is_not_utf8_costs_no_other(
+    tmp_path: Path, make_validation_dataset: Make, refused: Refused
+) -> None:
+    folder = make_validation_dataset(tmp_path / "data")
+    with h5py.File(folder / "dataset_keys.h5", "a") as file:
+        file[b"sub051__b\xe4"] = b""
+    found = find_scans(folder)
+    assert keys(found) == ["sub050__RH_rotation", r"sub051__b\xe4"]
+    with refused("dataset_keys.h5", "mend the key", kind=InputError):
+        opened(found, 1)
+
+
 def test_a_file_that_may_not_be_read_costs_no_other(
     tmp_path: Path, make_lone_scan: Make, forbid: Callable[[Path], None], refused: Refused
 ) -> None:
