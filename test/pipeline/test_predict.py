@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from model.interface import LocalMotions
 from model.registry import ESTIMATORS, load_estimator
 from tusrec import poses
 from tusrec.calibration import Calibration
-from tusrec.errors import InputError
+from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.frames import Frames
 from tusrec.results import read_result
+from tusrec.scans import Hdf5Scan, Scan
 from view import exports, present, report
 
 ROOT = Path(__file__).parents[2]
@@ -264,6 +266,15 @@ def test_a_damaged_result_is_made_again(dataset: Path, tmp_path: Path) -> None:
     assert len(read_result(damaged).motion.T_first_from_frame) == 3
 
 
+def test_a_result_whose_attributes_are_damaged_is_made_again(
+    dataset: Path, tmp_path: Path, damaging_attributes: Callable[[Path], None]
+) -> None:
+    run(dataset, tmp_path / "out")
+    damaging_attributes(tmp_path / "out/sub050__LH_rotation.h5")
+    assert run(dataset, tmp_path / "out") == 0
+    assert read_result(tmp_path / "out/sub050__LH_rotation.h5").made_by[0] == "identity"
+
+
 def test_scan_patterns_choose_scans(dataset: Path, tmp_path: Path) -> None:
     assert run(dataset, tmp_path / "out", "--scan", "*LH_rotation", "--scan", "sub051*") == 0
     assert not (tmp_path / "out/sub050__RH_rotation.h5").exists()
@@ -313,6 +324,58 @@ def test_a_damaged_result_of_an_earlier_run_does_not_cost_this_ones_metrics(
     assert "sub050__LH_rotation.h5" in caplog.text
     with h5py.File(tmp_path / "out/metrics.h5") as file:
         assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_an_earlier_scan_that_memory_does_not_hold_does_not_cost_this_runs_metrics(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    opened = Hdf5Scan.open
+
+    def hungry(self: Hdf5Scan) -> AbstractContextManager[Scan]:
+        if self.key == "sub050__LH_rotation":
+            raise OutOfMemoryError(f"{self.key}: found no memory for all its frames")
+        return opened(self)
+
+    monkeypatch.setattr(Hdf5Scan, "open", hungry)
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*") == 0
+    assert "sub050__LH_rotation: found no memory" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_metrics_are_those_of_one_pixel_size(
+    dataset: Path, tmp_path: Path, make_calibration: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    make_calibration(dataset / "calib_matrix.csv", scale=np.diag([0.4, 0.4, 1.0, 1.0]))
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*", "--overwrite") == 0
+    assert "sub050__LH_rotation.h5: holds results for pixels of" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, True, False]
+
+
+def test_metrics_are_those_of_the_frames_that_are_there(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    with h5py.File(dataset / "frames/050/LH_rotation.h5", "a") as file:
+        file["frames"][0] = 0
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*") == 0
+    assert "sub050__LH_rotation.h5: holds results for other frames" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_metrics_do_not_keep_the_errors_of_a_scan_that_failed_since(
+    tmp_path: Path, make_validation_dataset: Make
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    run(dataset, tmp_path / "out")
+    (dataset / "frames/050/RH_rotation.h5").unlink()
+    assert run(dataset, tmp_path / "out", "--overwrite") == 2
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True]
 
 
 def test_metrics_are_those_of_one_model(dataset: Path, tmp_path: Path) -> None:
