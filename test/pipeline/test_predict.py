@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ import predict
 from model.identity import Identity
 from model.interface import LocalMotions
 from model.registry import ESTIMATORS, load_estimator
+from pipeline import progress
+from pipeline.batch import Outcome
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.errors import InputError, OutOfMemoryError
@@ -611,6 +614,26 @@ def test_one_log_line_tells_each_scans_time_rate_memory_and_end(
     lines = [r.getMessage() for r in caplog.records if "done:" in r.getMessage()]
     assert len(lines) == 3
     assert all(word in lines[0] for word in ("frames/s", "GiB", "end about", "[1/3]"))
+
+
+def test_the_end_is_told_by_what_was_predicted_and_not_by_what_was_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 100 scans 50 are kept at once, and the others take 60 s each."""
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def outcomes() -> Iterator[Outcome]:
+        yield from [Outcome("a", "kept", 60.0, 10)] * 50
+        for _ in range(2):
+            now[0] += 60
+            yield Outcome("b", "done", 60.0, 10)
+
+    with caplog.at_level(logging.INFO):
+        list(progress.reported(outcomes(), total=100))
+    expected = time.strftime("%H:%M:%S", time.localtime(50 * 60))
+    assert "end about" not in caplog.messages[49]
+    assert caplog.messages[-1].endswith(f"end about {expected}")
 
 
 def test_the_command_line_explains_itself() -> None:
