@@ -636,6 +636,27 @@ def test_the_end_is_told_by_what_was_predicted_and_not_by_what_was_kept(
     assert caplog.messages[-1].endswith(f"end about {expected}")
 
 
+def test_a_scan_whose_name_is_not_utf8_costs_no_other(tmp_path: Path, make_sequence: Make) -> None:
+    """ITK ends the whole process over such a name."""
+    for name in (b"a.mha", b"b\xe4.mha"):
+        made = make_sequence(tmp_path / "made.mha")
+        made.rename(tmp_path / os.fsdecode(name))
+    (tmp_path / "data").mkdir()
+    for scan in tmp_path.glob("*.mha"):
+        scan.rename(tmp_path / "data" / scan.name)
+    options = ["--spacing", "0.2", "0.2", "--export", "csv", "--report"]
+    assert run(tmp_path / "data", tmp_path / "out", *options) == 2
+    assert names(tmp_path / "out") == ["a.csv", "a.h5", "report.html", "run.json"]
+
+
+def test_an_output_whose_name_is_not_utf8_is_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(dataset, tmp_path / os.fsdecode(b"M\xfcller"))
+    assert r"M\xfcller, expected a path in UTF-8" in capsys.readouterr().err
+
+
 def test_the_command_line_explains_itself() -> None:
     command = [sys.executable, "predict.py", "--help"]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
