@@ -2,6 +2,7 @@
 """Predictions against tracked truth: the challenge's four errors, its scores, and more."""
 
 import argparse
+import io
 import logging
 import math
 import sys
@@ -11,17 +12,22 @@ from pathlib import Path
 
 from pipeline.evaluation import REFERENCES, Entry, evaluate_scan, fit_probe_scale
 from pipeline.inputs import add_input_options, chosen, input_options
+from pipeline.progress import on_a_bar
 from pipeline.tables import json_report, text_report
-from tusrec.errors import InputError, TusrecError
-from tusrec.files import write_json
+from tusrec.errors import INTERRUPTED, InputError, TusrecError
+from tusrec.files import require_place, write_json
 from tusrec.layouts import find_scans
+from tusrec.options import utf8_path
 from tusrec.scans import ScanSource
 
 log = logging.getLogger("evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 all scans evaluated, 2 something was missing or unusable."""
+    """Run the command line: 0 all scans evaluated, 2 something was missing or unusable.
+
+    3 if memory ran out, 130 if interrupted.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
     try:
@@ -29,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TusrecError as error:
         log.error("error: %s", error)
         return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; nothing is written before all scans are evaluated")
+        return INTERRUPTED
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,26 +48,45 @@ def run(options: argparse.Namespace) -> int:
                 f"--{name.replace('_', '-')}: found no predictions, expected --pred with folders "
                 "that predict.py wrote; name them or leave it out"
             )
+    if options.json:
+        require_place(options.json)
     dataset = find_scans(options.truth, replace(input_options(options), poses=options.poses))
     predictions = rows_by_folder(options.pred)
-    entries: list[Entry] = []
-    problems: list[str] = []
     scans = chosen(dataset.scans, options.scan)
-    for source in scans:
-        try:
-            entries += evaluate_scan(source, predictions, options.mirror)
-        except InputError as error:
-            problems.append(str(error))
-    problems += dict.fromkeys(entry.message for entry in entries if entry.message)
+    entries, errors = evaluated(scans, predictions, options.mirror)
+    problems = [*map(str, errors), *dict.fromkeys(e.message for e in entries if e.failed)]
     for problem in problems:
         log.error("error: %s", problem)
     if entries:
-        sys.stdout.write(text_report(entries) + "\n")
+        show(text_report(entries))
         if options.fit_probe:
-            sys.stdout.writelines(f"{line}\n" for line in probe_lines(scans, predictions))
-        if options.json:
-            write_json(options.json, json_report(entries))
-    return InputError.exit_code if problems else 0
+            show("\n".join(probe_lines(scans, predictions)))
+    if options.json:
+        write_json(options.json, {**json_report(entries), "problems": problems})
+    codes = [error.exit_code for error in errors]
+    return max(codes + [InputError.exit_code for entry in entries if entry.failed], default=0)
+
+
+def evaluated(
+    scans: Sequence[ScanSource], predictions: dict[str, Path], mirror: bool
+) -> tuple[list[Entry], list[TusrecError]]:
+    """Entries of all scans that have usable truth, and what is wrong with the others."""
+    entries: list[Entry] = []
+    errors: list[TusrecError] = []
+    for source in on_a_bar(scans, total=len(scans)):
+        try:
+            entries += evaluate_scan(source, predictions, mirror)
+        except TusrecError as error:
+            errors.append(error)
+    return entries, errors
+
+
+def show(text: str) -> None:
+    """Print at once, for --json may write to the same place, and with ? for what it cannot hold."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def probe_lines(sources: Sequence[ScanSource], predictions: dict[str, Path]) -> Iterator[str]:
@@ -85,11 +113,15 @@ def parser() -> argparse.ArgumentParser:
     """The command line; argparse exits with 2 when it is wrong."""
     command = argparse.ArgumentParser(prog="evaluate.py", description=__doc__)
     command.add_argument(
-        "--truth", type=Path, required=True, metavar="PATH", help="a dataset with tracked poses"
+        "--truth",
+        type=utf8_path,
+        required=True,
+        metavar="PATH",
+        help="a dataset with tracked poses",
     )
     command.add_argument(
         "--pred",
-        type=Path,
+        type=utf8_path,
         nargs="*",
         default=[],
         metavar="DIR",
@@ -104,8 +136,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mirror",
         action="store_true",
-        help="add a row with the better of each scan's two elevational mirrors, which frames "
-        "alone cannot tell apart",
+        help="add a row with the better of each scan's two elevational mirrors, the one with the "
+        "lower LPE: frames alone cannot tell the two apart",
     )
     command.add_argument(
         "--fit-probe",
@@ -113,7 +145,9 @@ def parser() -> argparse.ArgumentParser:
         help="also print the factor on motion across the image that suits this probe; the scans "
         "it was fitted on are no test of it",
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there too")
+    command.add_argument(
+        "--json", type=utf8_path, metavar="FILE", help="write all numbers there too"
+    )
     add_input_options(command)
     return command
 

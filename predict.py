@@ -23,10 +23,10 @@ from pipeline.inputs import (
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_errors, write_run
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
-from tusrec.options import positive, whole_number
+from tusrec.options import positive, utf8_path, whole_number
 from tusrec.results import DDF_KINDS, METRICS_FILE, result_path
 from tusrec.scans import ScanSource
 from view.exports import EXPORTS, place_of, require_exportable
@@ -37,8 +37,7 @@ DOORS = (
     (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
     (Path("/input"), Path("/output")),
 )
-TERMINATED = 128 + signal.SIGTERM  # exit codes as shells give them
-INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM  # exit code as shells give it
 
 log = logging.getLogger("predict")
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
+        log.error(GOES_ON)
         return INTERRUPTED
 
 
@@ -171,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--input",
-        type=Path,
+        type=utf8_path,
         metavar="PATH",
         help="a TUS-REC dataset (train or validation layout, 2024 or 2025), a folder of files, or "
         "one .h5, PLUS .mha or .mhd, or DICOM file (default: "
@@ -179,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--output",
-        type=Path,
+        type=utf8_path,
         metavar="DIR",
         help=f"where results go (default: {' or '.join(str(folder) for _, folder in DOORS)})",
     )

@@ -17,7 +17,7 @@ from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.layouts import find_scans
-from tusrec.options import positive
+from tusrec.options import positive, utf8_path
 from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 from view.holes import fill_holes
@@ -172,10 +172,14 @@ def parser() -> argparse.ArgumentParser:
         "3 out of memory; 130 ended by SIGINT",
     )
     command.add_argument(
-        "--input", type=Path, required=True, metavar="PATH", help="scans, as predict.py takes them"
+        "--input",
+        type=utf8_path,
+        required=True,
+        metavar="PATH",
+        help="scans, as predict.py takes them",
     )
     command.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="where volumes go"
+        "--output", type=utf8_path, required=True, metavar="DIR", help="where volumes go"
     )
     add_pose_options(command)
     add_volume_options(command)
@@ -188,7 +192,7 @@ def add_pose_options(command: argparse.ArgumentParser) -> None:
     """Add the options that say where frames lie."""
     command.add_argument(
         "--pred",
-        type=Path,
+        type=utf8_path,
         metavar="DIR",
         help="results of predict.py, whose poses are used (default: the tracked poses)",
     )

@@ -42,7 +42,7 @@ from training.sources import (
     shows_people,
 )
 from training.validation import Amount, held_out_sets
-from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s: found no memory left, expected more; %s", options.output, MORE_MEMORY)
         return OutOfMemoryError.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
-        return 128 + signal.SIGINT
+        log.error(GOES_ON)
+        return INTERRUPTED
     finally:
         processes.leave()
 

@@ -188,8 +188,8 @@ def _kept(scan: Scan, estimator: Estimator, settings: Settings) -> Outcome | Non
     beside = result.attributes.get("beside_sha256")
     if beside not in (None, scan.beside_sha256()) or not holds_displacements(path, settings.ddf):
         return None
-    seconds, frames = float(result.attributes["seconds"]), int(result.attributes["frames"])
-    return Outcome(scan.key, "kept", seconds, frames, memory.peak_bytes(), result.errors)
+    frames, peak = scan.frames.shape[0], memory.peak_bytes()
+    return Outcome(scan.key, "kept", result.seconds, frames, peak, result.errors)
 
 
 def _maker(model: str, weights_sha256: str, probe_scale: float) -> str:

@@ -15,7 +15,7 @@ from tusrec.comparison import (
     constant_motion,
 )
 from tusrec.errors import InputError, TusrecError
-from tusrec.metrics import Geometry, identity
+from tusrec.metrics import STILL, Geometry, identity
 from tusrec.protocols import protocol_of
 from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
@@ -26,15 +26,17 @@ SCORES = ("final", "global", "local", "pixel", "landmark")
 
 @dataclass(frozen=True)
 class Entry:
-    """One scan in one row of the table; comparison is None where the prediction is unusable.
+    """One scan in one row of the table.
 
     truth: what it was held against, `tracked` or `exact` poses.
+    comparison: identity's where the prediction is unusable.
+    message: why it is.
     """
 
     row: str
     key: str
     truth: str
-    comparison: Comparison | None
+    comparison: Comparison
     message: str = ""
 
     @property
@@ -42,11 +44,18 @@ class Entry:
         """The scan's protocol, by which the table is broken down."""
         return protocol_of(self.key)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the scan's prediction is unusable."""
+        return bool(self.message)
+
     def measures(self) -> dict[str, float]:
-        """The comparison's measures by name; a scan that failed scores 0 by the rules."""
-        if self.comparison is None:
-            return dict.fromkeys(SCORES, 0.0)
-        return self.comparison.measures()
+        """The comparison's measures by name, of a scan that failed its scores alone.
+
+        These are 0 by the rules, as identity's are, and NaN where the truth defines none.
+        """
+        found = self.comparison.measures()
+        return {name: found[name] for name in SCORES} if self.failed else found
 
 
 def evaluate_scan(
@@ -55,30 +64,38 @@ def evaluate_scan(
     """Entries of one scan: the references, then each folder of predictions by its row's name.
 
     With `mirror`, each prediction has a second row with the better of its two elevational
-    mirrors. Raises InputError if the truth itself is unusable.
+    mirrors, the one with the lower LPE. Raises TusrecError if the truth itself is unusable.
     """
     with source.open() as scan:
-        true = scan.true_motion()
-        if true is None:
-            raise InputError(f"{source.key}: no tracked poses, so no truth to evaluate against")
-        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-        truth = Truth(true, geometry)
-        references = identity(scan.frames.shape[0]), constant_motion(true), true
+        truth = _truth(source, scan)
+        true = truth.motion
+        still = compare(identity(scan.frames.shape[0]), truth, truth.largest_errors)
+        references = still, compare(constant_motion(true), truth), compare(true, truth)
         entries = [
-            Entry(row, scan.key, scan.truth, compare(motion, truth))
-            for row, motion in zip(REFERENCES, references, strict=True)
+            Entry(row, scan.key, scan.truth, comparison)
+            for row, comparison in zip(REFERENCES, references, strict=True)
         ]
         for row, folder in predictions.items():
             rows = [row, f"{row}, better mirror"] if mirror else [row]
-            entries += _predicted(rows, folder, scan, truth)
+            entries += _predicted(rows, folder, scan, truth, still)
     return entries
+
+
+def _truth(source: ScanSource, scan: Scan) -> Truth:
+    motion = scan.true_motion()
+    if motion is None:
+        raise InputError(
+            f"{source.paths[0]}: found no tracked poses, expected one of every frame as truth; "
+            "docs/own-data.md tells where they lie, and --spacing leaves those of an .h5 out"
+        )
+    return Truth(motion, Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks))
 
 
 def fit_probe_scale(sources: Iterable[ScanSource], folder: Path) -> float:
     """The `--probe-scale` that suits the probe of tracked scans, by a folder of predictions.
 
     Whatever scale they were predicted with is taken out. Scans without usable truth or prediction
-    are left out; NaN if there is no other.
+    are left out; NaN if there is no other, or nothing moves across the image in either.
     """
     sizes = []
     for source in sources:
@@ -87,26 +104,25 @@ def fit_probe_scale(sources: Iterable[ScanSource], folder: Path) -> float:
         except TusrecError:  # told already, with the scan's entries
             continue
     predicted, true = np.sum(sizes, axis=0) if sizes else (0.0, 0.0)
-    return float(true / predicted) if predicted > 0 else float("nan")
+    return float(true / predicted) if min(true, predicted) > STILL else float("nan")
 
 
 def _sizes_across(source: ScanSource, folder: Path) -> tuple[float, float]:
     """Sizes of predicted motion at a probe scale of 1, and of true motion, mm."""
     with source.open() as scan:
-        truth = scan.true_motion()
-        if truth is None:
-            raise InputError(f"{source.key}: no tracked poses, so no truth to fit a probe scale to")
+        truth = _truth(source, scan)
         result = read_scan_result(folder, scan)
-        geometry = Geometry(scan.calibration.scale, *scan.image_size, scan.landmarks)
-        predicted, true = sizes_across(result.motion, truth, geometry.centre_mm)
+        predicted, true = sizes_across(result.motion, truth.motion, truth.geometry.centre_mm)
         return predicted / float(result.attributes.get("probe_scale", 1.0)), true
 
 
-def _predicted(rows: list[str], folder: Path, scan: Scan, truth: Truth) -> list[Entry]:
+def _predicted(
+    rows: list[str], folder: Path, scan: Scan, truth: Truth, still: Comparison
+) -> list[Entry]:
     try:
         motion = read_scan_result(folder, scan).motion
     except TusrecError as error:
-        return [Entry(row, scan.key, scan.truth, None, str(error)) for row in rows]
+        return [Entry(row, scan.key, scan.truth, still, str(error)) for row in rows]
     motions = [motion] if len(rows) == 1 else [motion, better_mirror(motion, truth)]
     return [
         Entry(row, scan.key, scan.truth, compare(motion, truth))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import Outcome, versions
-from tusrec.errors import InputError
+from tusrec.errors import TusrecError
 from tusrec.files import write_json
 from tusrec.layouts import Dataset
 from tusrec.metrics import Errors
-from tusrec.results import METRICS_FILE, read_result, result_path, write_metrics
+from tusrec.results import METRICS_FILE, read_scan_result, result_path, write_metrics
 from tusrec.scans import ScanSource
 
 RUN_FILE = "run.json"
@@ -43,14 +43,18 @@ def write_errors(
 ) -> None:
     """Write metrics.h5 into `output` if any scan has truth; else one of other results goes.
 
+    Where all scans failed it stays, without errors of theirs.
+
     made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
     """
     tried = {outcome.key: outcome for outcome in outcomes}
     rows = _metrics_rows(output, dataset, tried, made_by)
-    if any(errors for _, errors, _ in rows):
-        write_metrics(output / METRICS_FILE, rows)
-    elif any(outcome.status == "done" for outcome in outcomes):
-        (output / METRICS_FILE).unlink(missing_ok=True)
+    path = output / METRICS_FILE
+    statuses = {outcome.status for outcome in outcomes}
+    if any(errors for _, errors, _ in rows) or (statuses == {"failed"} and path.exists()):
+        write_metrics(path, rows)
+    elif "done" in statuses:
+        path.unlink(missing_ok=True)
 
 
 def _metrics_rows(
@@ -61,24 +65,24 @@ def _metrics_rows(
     for source in dataset.scans:
         if outcome := tried.get(source.key):
             rows.append((source.key, outcome.errors, outcome.seconds))
-        elif (path := result_path(output, source.key)).exists():
-            rows.append((source.key, *_earlier(path, source, made_by)))
+        elif result_path(output, source.key).exists():
+            rows.append((source.key, *_earlier(output, source, made_by)))
     return rows
 
 
 def _earlier(
-    path: Path, source: ScanSource, made_by: tuple[str, str, float]
+    output: Path, source: ScanSource, made_by: tuple[str, str, float]
 ) -> tuple[Errors | None, float]:
     """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan.
 
-    Nor of one by another model, other weights, another probe scale, or whose calibration, truth
-    or landmarks were others.
+    Nor of one by another model, other weights, another probe scale, or whose frames, calibration,
+    truth or landmarks were others.
     """
+    path = result_path(output, source.key)
     try:
-        result = read_result(path)
         with source.open() as scan:
-            beside = scan.beside_sha256()
-    except InputError as error:
+            result, beside = read_scan_result(output, scan), scan.beside_sha256()
+    except TusrecError as error:
         log.warning("%s; left out of %s", error, METRICS_FILE)
         return None, float("nan")
     if result.attributes.get("beside_sha256") not in (None, beside):
@@ -87,4 +91,4 @@ def _earlier(
     if result.made_by != made_by:
         log.warning("%s: by %s; left out of %s", path, result.made_by[0], METRICS_FILE)
         return None, float("nan")
-    return result.errors, float(result.attributes["seconds"])
+    return result.errors, result.seconds

@@ -12,7 +12,7 @@ ERRORS = ("GPE", "GLE", "LPE", "LLE", "drift mm", "drift %")
 
 
 def text_report(entries: Sequence[Entry]) -> str:
-    """Scores and errors of all scans, then by protocol, then where the error is."""
+    """Scores, errors and where the error is, of all scans, then by protocol."""
     protocols = _protocols(entries)
     groups = {"all scans": entries} | (protocols if len(protocols) > 1 else {})
     tables = []
@@ -20,8 +20,9 @@ def text_report(entries: Sequence[Entry]) -> str:
         scans = len({entry.key for entry in group})
         tables.append(_table(f"scores, {title} ({scans}; mean ± sd over scans)", group, SCORES))
         tables.append(_table(f"errors in mm, {title}", group, ERRORS))
+        tables.append(_freedoms_table(title, group))
     truth = " and ".join(sorted({entry.truth for entry in entries}))
-    return "\n\n".join([f"truth: {truth} poses", *tables, _freedoms_table(entries)])
+    return "\n\n".join([f"truth: {truth} poses", *tables])
 
 
 def json_report(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -42,18 +43,26 @@ def _table(title: str, entries: Sequence[Entry], measures: Sequence[str]) -> str
     lines = [["", *measures]]
     for row, group in _rows(entries):
         summary = _summary(group)
-        lines.append([row, *(_plus_minus(summary.get(name)) for name in measures)])
+        numbers = (_plus_minus(summary.get(name)) for name in measures)
+        lines.append([_label(row, group, measures[0]), *numbers])
     return f"{title}\n{_aligned(lines)}"
 
 
-def _freedoms_table(entries: Sequence[Entry]) -> str:
+def _freedoms_table(title: str, entries: Sequence[Entry]) -> str:
     lines = [["slope / correlation", *FREEDOMS]]
     for row, group in _rows(entries):
         summary = _summary(group)
         pairs = [(summary.get(f"slope {n}"), summary.get(f"correlation {n}")) for n in FREEDOMS]
-        lines.append([row, *(f"{_mean(slope)} / {_mean(corr)}" for slope, corr in pairs)])
-    title = "local motion about the image centre, predicted against true (mean over scans)"
-    return f"{title}\n{_aligned(lines)}"
+        numbers = (f"{_mean(slope)} / {_mean(corr)}" for slope, corr in pairs)
+        lines.append([_label(row, group, f"slope {FREEDOMS[0]}"), *numbers])
+    what = "local motion about the image centre, predicted against true"
+    return f"{what}, {title} (mean over scans)\n{_aligned(lines)}"
+
+
+def _label(row: str, entries: Sequence[Entry], measure: str) -> str:
+    """A row's name, with how many of its scans have a measure where some failed."""
+    having = sum(measure in entry.measures() for entry in entries)
+    return row if having == len(entries) else f"{row} ({having} of {len(entries)})"
 
 
 def _protocols(entries: Sequence[Entry]) -> dict[str, Sequence[Entry]]:
@@ -68,8 +77,7 @@ def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
 
 def _summaries(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
-        row: {"scans": len(group), "failed": sum(e.comparison is None for e in group)}
-        | _summary(group)
+        row: {"scans": len(group), "failed": sum(e.failed for e in group)} | _summary(group)
         for row, group in _rows(entries)
     }
 

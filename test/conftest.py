@@ -207,6 +207,13 @@ def _region(delta_x: float, delta_y: float) -> pydicom.Dataset:
     return region
 
 
+def damage_attributes(path: Path) -> None:
+    """Damage the table of a result's attributes, so that HDF5 cannot tell what is in it."""
+    content = bytearray(path.read_bytes())
+    content[content.find(b"weights_sha256") - 8] ^= 0xFF  # the version of the message of that name
+    path.write_bytes(content)
+
+
 @contextmanager
 def refusal(*words: str, kind: type[TusrecError] = TusrecError) -> Iterator[None]:
     """Requires that the block fails with one line that holds all of the words."""
@@ -221,6 +228,11 @@ def refusal(*words: str, kind: type[TusrecError] = TusrecError) -> Iterator[None
 @pytest.fixture
 def refused() -> Callable[..., AbstractContextManager[None]]:
     return refusal
+
+
+@pytest.fixture
+def damaging_attributes() -> Callable[[Path], None]:
+    return damage_attributes
 
 
 @pytest.fixture

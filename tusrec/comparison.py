@@ -55,10 +55,10 @@ class Truth:
         return metrics.errors(metrics.identity(frames), self.motion, self.geometry)
 
 
-def compare(predicted: Motion, truth: Truth) -> Comparison:
-    """All measures of a prediction of N-1 motions."""
+def compare(predicted: Motion, truth: Truth, errors: Errors | None = None) -> Comparison:
+    """All measures of a prediction of N-1 motions; its errors may be given where they are known."""
     true, geometry = truth.motion, truth.geometry
-    found = metrics.errors(predicted, true, geometry)
+    found = errors or metrics.errors(predicted, true, geometry)
     centre = geometry.centre_mm
     x, y = (freedoms(m.T_previous_from_frame, centre) for m in (true, predicted))
     drift = np.linalg.norm(_places(predicted, centre)[-1] - _places(true, centre)[-1])
@@ -88,7 +88,8 @@ def constant_motion(true: Motion) -> Motion:
 def better_mirror(predicted: Motion, truth: Truth) -> Motion:
     """The prediction or its elevational mirror, whichever has the lower local pixel error.
 
-    Frames alone cannot tell the two apart, so this shows what the sign of the scan costs.
+    Frames alone cannot tell the two apart, so this shows what the sign of the scan costs. Where
+    the sign changes within a scan, the other mirror may have the higher final score.
     """
     mirrored = Motion(
         poses.mirror_elevation(predicted.T_first_from_frame),

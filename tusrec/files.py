@@ -20,11 +20,12 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
 
     `what` names the thing in the error, where the path alone does not say it.
     The temporary name is fixed, so that a run which follows a killed one overwrites its remains.
+    What was written is on the disk before it takes its name.
     What is there and no file, as /dev/stdout, is written to as it is.
     Raises OutputError naming `path` if the disk is full, the folder is read-only, and so on, or if
     another process is writing it.
     """
-    if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+    if _is_stream(path):
         with writable(path, what):
             yield path
         return
@@ -37,9 +38,19 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
         try:
             with writable(path, what):
                 yield partial
+                os.fsync(lock.fileno())
                 partial.replace(path)
-        finally:
+        except BaseException:  # after the rename the temporary name may be another writer's
             discard_partial(path)
+            raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is there and no file, or is a device, as /dev/stdout is wherever it leads."""
+    with writable(path):
+        if path.parent == Path("/dev"):
+            return True
+        return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _take(lock: BinaryIO, path: Path) -> None:
@@ -69,6 +80,16 @@ def require_writable(folder: Path) -> None:
             return
 
 
+def require_place(path: Path) -> None:
+    """Make the folder of `path` if need be; OutputError before any work if no file can be there."""
+    if _is_stream(path):
+        return
+    require_writable(path.parent)
+    with writable(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 @contextmanager
 def writable(path: Path, what: str = "") -> Iterator[None]:
     """Turn an OSError of writing `path` into an OutputError, which names it and `what` it is."""
@@ -95,13 +116,15 @@ def forbidden(path: Path, error: PermissionError) -> InputError:
     )
 
 
+def in_utf8(name: str) -> str:
+    r"""A name as any file can hold it: bytes of it that are not UTF-8 become `\xe4` and so on."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def write_bytes(path: Path, content: bytes, what: str = "") -> None:
-    """Write `content` atomically, and onto the disk before it takes its name."""
-    with atomic_path(path, what) as partial, partial.open("wb") as stream:
+    """Write `content` atomically, or to the end of what is no file."""
+    with atomic_path(path, what) as place, place.open("ab" if place == path else "wb") as stream:
         stream.write(content)
-        stream.flush()
-        if partial != path:  # a pipe has no disk
-            os.fsync(stream.fileno())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

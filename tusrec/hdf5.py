@@ -1,6 +1,7 @@
 """HDF5 files read with every expected failure as one line."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from tusrec.files import forbidden, readable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+# What h5py raises for damage inside a file, beside the OSError that `open_hdf5` turns.
+DAMAGE = (RuntimeError, ValueError, KeyError, TypeError)
 
 
 @contextmanager
@@ -40,9 +44,17 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 def names(file: h5py.File) -> list[str]:
     """What a file holds, in its own order; InputError if its table of contents is damaged."""
     try:
-        return list(file.keys())
-    except RuntimeError as error:
+        return [os.fsdecode(name) for name in file]  # bytes where it is not UTF-8
+    except DAMAGE as error:
         raise _unreadable(Path(file.filename), error) from error
+
+
+def attributes_of(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
+    """What is said of a file or a dataset; InputError if that is damaged."""
+    try:
+        return dict(item.attrs)
+    except DAMAGE as error:
+        raise _unreadable(Path(item.file.filename), error) from error
 
 
 @contextmanager
@@ -70,7 +82,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     try:
         dataset = file.get(name)
         readable = isinstance(dataset, h5py.Dataset) and dataset.dtype is not None
-    except (RuntimeError, ValueError) as error:  # what h5py raises for damage inside a file
+    except DAMAGE as error:
         raise _unreadable(Path(file.filename), error) from error
     if not readable:
         raise InputError(

@@ -4,8 +4,10 @@ Challenge layouts (both years; a 2024 scan is a sweep, a 2025 scan a rotation):
   train       frames_transfs/SUBJECT/SCAN.h5 (frames and tforms), landmarks/, calib_matrix.csv
   validation  frames/SUBJECT/SCAN.h5, transfs/SUBJECT/SCAN.h5 (may be absent), landmarks/,
               calib_matrix.csv, dataset_keys.h5 whose keys name the scans
+The validation archive of 2024 names its landmarks/ landmark/.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 from tusrec.calibration import Calibration, from_spacing, read_calibration
 from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
-from tusrec.files import forbidden, readable
+from tusrec.files import forbidden, in_utf8, readable
 from tusrec.hdf5 import names, open_hdf5
 from tusrec.protocols import protocol_of
 from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
@@ -25,9 +27,12 @@ IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
 CALIBRATION_FILE = "calib_matrix.csv"
 KEYS_FILE = "dataset_keys.h5"
+LANDMARK_FOLDERS = ("landmarks", "landmark")
 LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
 PUT_INTO_HDF5 = "put the frames into an .h5, as docs/own-data.md tells"
 _DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
     options = options or InputOptions()
     with readable(path):
         dataset = _found(path, options)
-    return replace(dataset, scans=[_with_poses(scan, options) for scan in dataset.scans])
+    scans = [_named_in_utf8(_with_poses(scan, options)) for scan in dataset.scans]
+    return replace(dataset, scans=scans)
 
 
 def _found(path: Path, options: InputOptions) -> Dataset:
@@ -128,25 +134,54 @@ def _with_poses(scan: ScanSource, options: InputOptions) -> ScanSource:
     return replace(scan, poses_name=options.poses)
 
 
+def _named_in_utf8(scan: ScanSource) -> ScanSource:
+    """The scan, or one that says which name ITK, HDF5 and a report could not hold."""
+    wrong = [name for name in (scan.key, *map(str, scan.paths)) if in_utf8(name) != name]
+    if not wrong:
+        return scan
+    reason = f"{wrong[-1]}: found a name that is not UTF-8, expected one that is; rename it"
+    if isinstance(scan, UnusableScan):
+        reason = scan.reason
+    return UnusableScan(in_utf8(scan.key), in_utf8(reason))
+
+
 def _is_dataset(folder: Path) -> bool:
     return (folder / "frames").is_dir() or (folder / "frames_transfs").is_dir()
 
 
 def _dataset_root(path: Path) -> Path | None:
-    """`path`, or its only subfolder that is a dataset: archives unpack into a folder."""
+    """`path`, or its only subfolder that is a dataset: archives unpack into a folder.
+
+    Raises InputError if there is more than one dataset, or scans beside it.
+    """
     if _is_dataset(path):
         return path
     inside = [folder for folder in path.iterdir() if folder.is_dir() and _is_dataset(folder)]
-    if len(inside) > 1:
-        names = ", ".join(sorted(folder.name for folder in inside))
+    if not inside:
+        return None
+    beside = [file for file in _shown(path) if _is_scan_file(file)]
+    if len(inside) > 1 or beside:
+        found = sorted(folder.name for folder in inside)
+        found += [f"{len(beside)} files such as {beside[0].name}"] if beside else []
         raise InputError(
-            f"{path}: holds several datasets ({names}), expected one; pass one of them"
+            f"{path}: holds several datasets ({', '.join(found)}), expected one; pass one of them"
         )
-    return inside[0] if inside else None
+    return inside[0]
 
 
 def _challenge_dataset(root: Path, options: InputOptions) -> Dataset:
+    if (root / "frames").is_dir() and (root / "frames_transfs").is_dir():
+        raise InputError(
+            f"{root}: holds several datasets (frames, frames_transfs), expected one; put each into "
+            "a folder of its own, with its calibration and landmarks"
+        )
     calibration = read_calibration(options.calibration or root / CALIBRATION_FILE)
+    if (root / KEYS_FILE).exists() and _landmarks_folder(root) is None:
+        log.warning(
+            "%s: found no %s/, expected the challenge's landmarks; there will be none of any scan",
+            root,
+            "/ or ".join(LANDMARK_FOLDERS),
+        )
     if (root / "frames_transfs").is_dir():
         kind, scans = "train", list(_train_scans(root, calibration))
     else:
@@ -199,6 +234,12 @@ def _shown(folder: Path) -> list[Path]:
     return sorted(place for place in folder.iterdir() if not place.name.startswith("."))
 
 
+def _landmarks_folder(root: Path) -> Path | None:
+    """The folder of landmarks, by whichever name it is there."""
+    folders = (root / name for name in LANDMARK_FOLDERS)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Scan | UnusableScan:
     """The scan of a dataset whose frames are in root/frames or root/frames_transfs.
 
@@ -208,10 +249,11 @@ def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Sca
     key = f"sub{subject}__{name}"
     together = file.parent.parent.name == "frames_transfs"
     poses = file if together else root / "transfs" / subject / file.name
-    landmarks = root / "landmarks" / f"landmark_{subject:0>3}.h5"
     try:
         official = (root / KEYS_FILE).exists()
-        marked = landmarks.exists() or (official and landmarks.parent.is_dir())
+        folder = _landmarks_folder(root)
+        landmarks = folder / f"landmark_{subject:0>3}.h5" if folder else None
+        marked = landmarks is not None and (official or landmarks.exists())
         return Hdf5Scan(
             key=key,
             frames_path=file,
@@ -291,7 +333,7 @@ def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
     if roots:
         return replace(_challenge_scan(roots[0], file.resolve(), calibration), key=file.stem)
     with open_hdf5(file) as content:
-        poses = file if (options.poses or "tforms") in names(content) else None
+        poses = file if options.poses or "tforms" in names(content) else None
     return Hdf5Scan(file.stem, file, calibration, poses)
 
 

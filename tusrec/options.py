@@ -1,8 +1,11 @@
-"""Numbers on command lines, for argparse, which tells which option is wrong and exits with 2."""
+"""Numbers and paths on command lines, for argparse, which names the option and exits with 2."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from math import isfinite
+from pathlib import Path
+
+from tusrec.files import in_utf8
 
 
 def positive(text: str) -> float:
@@ -14,6 +17,13 @@ def positive(text: str) -> float:
     if not (isfinite(number) and number > 0):
         raise ArgumentTypeError(f"found {text}, expected a number above 0")
     return number
+
+
+def utf8_path(text: str) -> Path:
+    """A path that ITK and HDF5 can hold; they end the process, or fail late, over another."""
+    if in_utf8(text) != text:
+        raise ArgumentTypeError(f"found {in_utf8(text)}, expected a path in UTF-8; rename it")
+    return Path(text)
 
 
 def whole_number(least: int) -> Callable[[str], int]:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from tusrec.displacements import displacement_blocks, landmark_displacements
 from tusrec.errors import InputError
 from tusrec.files import atomic_path
-from tusrec.hdf5 import create_hdf5, find_dataset, names, open_hdf5, read_array, require
+from tusrec.hdf5 import (
+    attributes_of,
+    create_hdf5,
+    find_dataset,
+    names,
+    open_hdf5,
+    read_array,
+    require,
+)
 from tusrec.metrics import Errors, Geometry, Motion
 from tusrec.poses import require_rigid
 from tusrec.scans import Scan
@@ -55,6 +63,11 @@ class Result:
         return str(self.attributes.get("model")), str(self.attributes.get("weights_sha256")), scale
 
     @property
+    def seconds(self) -> float:
+        """How long the prediction took; NaN where the file does not say."""
+        return float(self.attributes.get("seconds", np.nan))
+
+    @property
     def errors(self) -> Errors | None:
         """The four errors against tracked truth, or None if there was none."""
         names = ("GPE", "GLE", "LPE", "LLE")
@@ -94,7 +107,7 @@ def read_result(path: Path) -> Result:
     with open_hdf5(path) as file:
         stacks = {name: _read_stack(file, name) for name in ("global", "local")}
         covariance = read_array(find_dataset(file, "local_covariance"))
-        attributes = dict(file.attrs)
+        attributes = attributes_of(file)
     for name, stack in stacks.items():
         require_rigid(stack, f"{path}: {name}")
     return Result(Motion(stacks["global"], stacks["local"]), covariance, attributes)
@@ -126,10 +139,12 @@ def holds_displacements(path: Path, ddf: str) -> bool:
 
 
 def write_metrics(path: Path, rows: Iterable[tuple[str, Errors | None, float]]) -> None:
-    """Write `metrics.h5` as the organisers' loop does: rows of (key, errors, seconds).
+    """Write `metrics.h5` in the form of the organisers' loop: rows of (key, errors, seconds).
 
     Errors are float32 and NaN for a scan that failed; the key of each entry is in the attribute
-    `scans`. The file is replaced, so a second run does not fail on it as theirs does.
+    `scans`. `time_elapsed` holds the seconds, which end before dense displacements are made: those
+    of the organisers' loop time all of `predict_ddfs`. The file is replaced, so a second run does
+    not fail on it as theirs does.
     """
     keys, found, seconds = zip(*rows, strict=True)
     missing = Errors(np.nan, np.nan, np.nan, np.nan)

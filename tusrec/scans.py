@@ -16,7 +16,14 @@ from tusrec.calibration import Calibration
 from tusrec.displacements import check_landmarks
 from tusrec.errors import InputError
 from tusrec.frames import Frames
-from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5, read_array, require
+from tusrec.hdf5 import (
+    Hdf5Frames,
+    attributes_of,
+    find_dataset,
+    open_hdf5,
+    read_array,
+    require,
+)
 from tusrec.metrics import Motion
 
 TRACKED = "tracked"
@@ -154,7 +161,7 @@ class Hdf5Scan:
             dataset = find_dataset(file, self.poses_name)
             require(dataset, "f", (frames, 4, 4), f"({frames}, 4, 4) floats, one pose a frame")
             tforms = read_array(dataset).astype(np.float64)
-            truth = str(dataset.attrs.get("truth", TRACKED))
+            truth = str(attributes_of(dataset).get("truth", TRACKED))
         poses.require_rigid(tforms, f"{self.poses_path}: {self.poses_name}")
         return tforms, truth
 

@@ -17,9 +17,14 @@ def read_metadata(path: Path) -> dict[str, str]:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
+        return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    except (TypeError, UnicodeDecodeError) as error:  # a name or a text that Python cannot hold
+        raise InputError(
+            f"{path}: found a header field that is not UTF-8, expected plain text; mend the "
+            "header, or export it again"
+        ) from error
 
 
 def read_frames(path: Path) -> NDArray[np.uint8]:

@@ -1,7 +1,13 @@
 """evaluate.py: rows whose numbers are known, and predictions that are not there."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +17,14 @@ import pytest
 
 import evaluate
 import predict
-from tusrec import poses
+from tusrec import metrics, poses
+from tusrec.errors import OutOfMemoryError
 from tusrec.layouts import find_scans
 from tusrec.metrics import Geometry, Motion
 from tusrec.results import Result, result_path, write_result
-from tusrec.scans import Scan
+from tusrec.scans import Hdf5Scan, Scan
 
+ROOT = Path(__file__).parents[2]
 Make = Callable[..., Path]
 SCANS = {"sub050__RH_rotation": 6, "sub051__LH_Par_C_DtP": 5, "sub051__RH_Per_L_PtD": 4}
 ERRORS = ("GPE", "GLE", "LPE", "LLE")
@@ -187,7 +195,114 @@ def test_scans_without_truth_are_named(
 ) -> None:
     dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
     assert evaluate.main(["--truth", str(dataset)]) == 2
-    assert "no tracked poses" in caplog.text
+    assert f"{dataset / 'frames/050/RH_rotation.h5'}: found no tracked poses" in caplog.text
+
+
+def test_without_usable_truth_the_numbers_of_before_do_not_stay(dataset: Path) -> None:
+    run(dataset)
+    shutil.rmtree(dataset / "transfs")
+    code, report = run(dataset)
+    assert code == 2
+    assert report["rows"] == {}
+    assert len(report["problems"]) == len(SCANS)
+
+
+def test_a_scan_that_memory_does_not_hold_costs_no_other(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = Hdf5Scan.open
+
+    def hungry(self: Hdf5Scan) -> AbstractContextManager[Scan]:
+        if self.key == "sub050__RH_rotation":
+            raise OutOfMemoryError(f"{self.key}: found no memory for all its frames")
+        return opened(self)
+
+    monkeypatch.setattr(Hdf5Scan, "open", hungry)
+    (dataset / "frames/051/LH_Par_C_DtP.h5").unlink()
+    code, report = run(dataset)
+    assert code == OutOfMemoryError.exit_code
+    assert "found no memory" in caplog.text
+    assert [scan["scan"] for scan in report["scans"]] == ["sub051__RH_Per_L_PtD"] * 3
+
+
+def test_a_prediction_whose_attributes_are_damaged_costs_no_other(
+    dataset: Path, tmp_path: Path, damaging_attributes: Callable[[Path], None]
+) -> None:
+    folder = write_predictions(dataset, tmp_path / "ours")
+    damaging_attributes(folder / "sub050__RH_rotation.h5")
+    code, report = run(dataset, folder)
+    assert code == 2
+    assert (report["rows"]["ours"]["scans"], report["rows"]["ours"]["failed"]) == (3, 1)
+
+
+def test_a_row_says_how_many_scans_its_errors_are_of(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scan without a prediction scores 0 and has no errors."""
+    folder = write_predictions(dataset, tmp_path / "ours")
+    (folder / "sub050__RH_rotation.h5").unlink()
+    run(dataset, folder)
+    scores, errors, freedoms = capsys.readouterr().out.split("\n\n")[1:4]
+    assert "\nours  " in scores
+    assert "\nours (2 of 3)  " in errors
+    assert "\nours (2 of 3)  " in freedoms
+    assert "(3 of 3)" not in errors
+
+
+def test_a_failed_scan_has_no_score_that_its_truth_does_not_define(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(dataset / "landmarks")
+    _, report = run(dataset, tmp_path / "nothing")
+    for row in ("identity", "nothing"):
+        assert report["rows"][row]["landmark"] == {"mean": None, "sd": None}
+        assert report["rows"][row]["pixel"] == {"mean": 0.0, "sd": 0.0}
+
+
+def in_subprocess(dataset: Path, *more: str, **environment: str) -> tuple[int, str, str]:
+    """evaluate.py in a process of its own; gives exit code, standard output and error."""
+    command = [sys.executable, "evaluate.py", "--truth", str(dataset), *more]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=False, env={**os.environ, **environment}
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_the_numbers_may_follow_the_table_on_standard_output(dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "evaluate.py", "--truth", str(dataset), "--json", "/dev/stdout"]
+    with (tmp_path / "out.txt").open("w") as printed:
+        subprocess.run(command, cwd=ROOT, stdout=printed, check=True)
+    table, _, numbers = (tmp_path / "out.txt").read_text().partition("\n{")
+    assert table.startswith("truth: tracked poses\n\nscores, all scans")
+    assert json.loads("{" + numbers)["problems"] == []
+
+
+def test_a_terminal_that_does_not_know_the_signs_of_the_table_shows_the_rest(
+    dataset: Path,
+) -> None:
+    code, table, told = in_subprocess(dataset, PYTHONIOENCODING="ascii")
+    assert (code, told) == (0, "")
+    assert "mean ? sd" in table
+
+
+def test_a_place_that_takes_no_numbers_is_refused_before_any_work(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(evaluate, "evaluate_scan", lambda *_: pytest.fail("work was done"))
+    assert evaluate.main(["--truth", str(dataset), "--json", str(tmp_path / ("x" * 300))]) == 2
+    assert "cannot write (File name too long)" in caplog.text
+
+
+def test_an_interruption_is_told_in_one_line(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "evaluate_scan", stop)
+    assert evaluate.main(["--truth", str(dataset)]) == 128 + signal.SIGINT
+    (told,) = caplog.messages
+    assert told.startswith("interrupted; ")
 
 
 def test_folders_that_end_alike_keep_rows_of_their_own(dataset: Path, tmp_path: Path) -> None:
@@ -203,7 +318,7 @@ def test_the_table_has_a_line_for_every_row(
     printed = capsys.readouterr().out
     assert "mean ± sd" in printed
     for row in ("identity", "constant motion", "truth"):
-        assert printed.count(f"\n{row} ") >= 3
+        assert printed.count(f"\n{row} ") == 3 * (1 + 3)  # of all scans, and of three protocols
 
 
 def test_the_table_names_the_truth_that_it_used(
@@ -260,3 +375,38 @@ def test_a_probe_scale_is_fitted_to_the_scans_that_can_be_read(
         result_path(folder, key).unlink(missing_ok=True)
     run(dataset, folder, more=("--fit-probe",))
     assert "ours: no motion across the image to fit" in capsys.readouterr().out
+
+
+def test_truth_that_does_not_move_fits_no_probe_scale(
+    tmp_path: Path,
+    make_validation_dataset: Make,
+    make_hdf5: Make,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data", with_poses=False)
+    still = np.tile(poses.exp(np.ones(6)).astype(np.float32), (5, 1, 1))
+    make_hdf5(dataset / "transfs/050/RH_rotation.h5", {"tforms": still})
+
+    def moving(motion: Motion) -> Motion:
+        xi = np.ones((len(motion.T_first_from_frame), 6))
+        return Motion(poses.chain(poses.exp(xi)), poses.exp(xi))
+
+    folder = write_predictions(dataset, tmp_path / "ours", moving)
+    run(dataset, folder, more=("--fit-probe",))
+    assert "ours: no motion across the image to fit" in capsys.readouterr().out
+
+
+def test_the_numbers_of_identity_are_found_once(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are both a row and what scores are normalised by."""
+    calls: list[int] = []
+    found = metrics.errors
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return found(*arguments)
+
+    monkeypatch.setattr(metrics, "errors", counted)
+    run(dataset)
+    assert len(calls) == 3 * len(SCANS)  # identity, constant motion, truth

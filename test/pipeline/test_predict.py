@@ -5,7 +5,9 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +20,14 @@ import predict
 from model.identity import Identity
 from model.interface import LocalMotions
 from model.registry import ESTIMATORS, load_estimator
+from pipeline import progress
+from pipeline.batch import Outcome
 from tusrec import poses
 from tusrec.calibration import Calibration
-from tusrec.errors import InputError
+from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.frames import Frames
 from tusrec.results import read_result
+from tusrec.scans import Hdf5Scan, Scan
 from view import exports, present, report
 
 ROOT = Path(__file__).parents[2]
@@ -262,6 +267,15 @@ def test_a_damaged_result_is_made_again(dataset: Path, tmp_path: Path) -> None:
     assert len(read_result(damaged).motion.T_first_from_frame) == 3
 
 
+def test_a_result_whose_attributes_are_damaged_is_made_again(
+    dataset: Path, tmp_path: Path, damaging_attributes: Callable[[Path], None]
+) -> None:
+    run(dataset, tmp_path / "out")
+    damaging_attributes(tmp_path / "out/sub050__LH_rotation.h5")
+    assert run(dataset, tmp_path / "out") == 0
+    assert read_result(tmp_path / "out/sub050__LH_rotation.h5").made_by[0] == "identity"
+
+
 def test_scan_patterns_choose_scans(dataset: Path, tmp_path: Path) -> None:
     assert run(dataset, tmp_path / "out", "--scan", "*LH_rotation", "--scan", "sub051*") == 0
     assert not (tmp_path / "out/sub050__RH_rotation.h5").exists()
@@ -311,6 +325,58 @@ def test_a_damaged_result_of_an_earlier_run_does_not_cost_this_ones_metrics(
     assert "sub050__LH_rotation.h5" in caplog.text
     with h5py.File(tmp_path / "out/metrics.h5") as file:
         assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_an_earlier_scan_that_memory_does_not_hold_does_not_cost_this_runs_metrics(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    opened = Hdf5Scan.open
+
+    def hungry(self: Hdf5Scan) -> AbstractContextManager[Scan]:
+        if self.key == "sub050__LH_rotation":
+            raise OutOfMemoryError(f"{self.key}: found no memory for all its frames")
+        return opened(self)
+
+    monkeypatch.setattr(Hdf5Scan, "open", hungry)
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*") == 0
+    assert "sub050__LH_rotation: found no memory" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_metrics_are_those_of_one_pixel_size(
+    dataset: Path, tmp_path: Path, make_calibration: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    make_calibration(dataset / "calib_matrix.csv", scale=np.diag([0.4, 0.4, 1.0, 1.0]))
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*", "--overwrite") == 0
+    assert "sub050__LH_rotation.h5: holds results for pixels of" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, True, False]
+
+
+def test_metrics_are_those_of_the_frames_that_are_there(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, tmp_path / "out")
+    with h5py.File(dataset / "frames/050/LH_rotation.h5", "a") as file:
+        file["frames"][0] = 0
+    assert run(dataset, tmp_path / "out", "--scan", "sub051*") == 0
+    assert "sub050__LH_rotation.h5: holds results for other frames" in caplog.text
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True, False, False]
+
+
+def test_metrics_do_not_keep_the_errors_of_a_scan_that_failed_since(
+    tmp_path: Path, make_validation_dataset: Make
+) -> None:
+    dataset = make_validation_dataset(tmp_path / "data")
+    run(dataset, tmp_path / "out")
+    (dataset / "frames/050/RH_rotation.h5").unlink()
+    assert run(dataset, tmp_path / "out", "--overwrite") == 2
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).tolist() == [True]
 
 
 def test_metrics_are_those_of_one_model(dataset: Path, tmp_path: Path) -> None:
@@ -534,6 +600,47 @@ def test_one_log_line_tells_each_scans_time_rate_memory_and_end(
     lines = [r.getMessage() for r in caplog.records if "done:" in r.getMessage()]
     assert len(lines) == 3
     assert all(word in lines[0] for word in ("frames/s", "GiB", "end about", "[1/3]"))
+
+
+def test_the_end_is_told_by_what_was_predicted_and_not_by_what_was_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 100 scans 50 are kept at once, and the others take 60 s each."""
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def outcomes() -> Iterator[Outcome]:
+        yield from [Outcome("a", "kept", 60.0, 10)] * 50
+        for _ in range(2):
+            now[0] += 60
+            yield Outcome("b", "done", 60.0, 10)
+
+    with caplog.at_level(logging.INFO):
+        list(progress.reported(outcomes(), total=100))
+    expected = time.strftime("%H:%M:%S", time.localtime(50 * 60))
+    assert "end about" not in caplog.messages[49]
+    assert caplog.messages[-1].endswith(f"end about {expected}")
+
+
+def test_a_scan_whose_name_is_not_utf8_costs_no_other(tmp_path: Path, make_sequence: Make) -> None:
+    """ITK ends the whole process over such a name."""
+    for name in (b"a.mha", b"b\xe4.mha"):
+        made = make_sequence(tmp_path / "made.mha")
+        made.rename(tmp_path / os.fsdecode(name))
+    (tmp_path / "data").mkdir()
+    for scan in tmp_path.glob("*.mha"):
+        scan.rename(tmp_path / "data" / scan.name)
+    options = ["--spacing", "0.2", "0.2", "--export", "csv", "--report"]
+    assert run(tmp_path / "data", tmp_path / "out", *options) == 2
+    assert names(tmp_path / "out") == ["a.csv", "a.h5", "report.html", "run.json"]
+
+
+def test_an_output_whose_name_is_not_utf8_is_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(dataset, tmp_path / os.fsdecode(b"M\xfcller"))
+    assert r"M\xfcller, expected a path in UTF-8" in capsys.readouterr().err
 
 
 def test_the_command_line_explains_itself() -> None:

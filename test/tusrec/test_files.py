@@ -1,5 +1,8 @@
+import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from tusrec.errors import OutputError
-from tusrec.files import atomic_path, discard_partial, require_writable, write_json
+from tusrec.files import (
+    atomic_path,
+    discard_partial,
+    require_place,
+    require_writable,
+    write_json,
+)
 
+ROOT = Path(__file__).parents[2]
 Refused = Callable[..., AbstractContextManager[None]]
 
 
@@ -98,6 +108,76 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     os.close(reader)
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_what_goes_to_standard_output_is_added_to_what_was_printed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tusrec.files import write_bytes\n"
+        "print('table', flush=True); write_bytes(Path('/dev/stdout'), b'numbers')"
+    )
+    with (tmp_path / "out.txt").open("w") as printed:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=printed, check=True)
+    assert (tmp_path / "out.txt").read_text() == "table\nnumbers"
+
+
+def test_the_temporary_file_of_the_next_writer_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rename = tmp_path / "file", Path.replace
+
+    def rename_as_another_starts(self: Path, target: Path) -> None:
+        rename(self, target)
+        self.write_text("the next writer's")
+
+    monkeypatch.setattr(Path, "replace", rename_as_another_starts)
+    with atomic_path(path) as partial:
+        partial.write_text("whole")
+    assert partial.read_text() == "the next writer's"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed = tmp_path / "file", list[tuple[int, bool]]()
+    monkeypatch.setattr(
+        os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists()))
+    )
+    with atomic_path(path) as partial:
+        partial.write_text("whole")
+    assert flushed == [(len("whole"), False)]
+
+
+def test_a_place_that_takes_no_file_is_refused_before_any_work(
+    tmp_path: Path, refused: Refused
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for path, reason in (
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "folder", "Is a directory"),
+        (Path("/proc/self/scores.json"), "cannot write"),
+    ):
+        with refused(str(path.parent), reason, kind=OutputError):
+            require_place(path)
+
+
+def test_a_place_that_takes_a_file_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    for path in (tmp_path / "new" / "scores.json", tmp_path / "old", Path("/dev/stdout")):
+        require_place(path)
+    assert (tmp_path / "old").read_text() == "old"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_searched_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    def closed(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    path = tmp_path / "closed" / "scores.json"
+    monkeypatch.setattr(Path, "stat", closed)
+    with refused(str(path), "Permission denied", kind=OutputError), atomic_path(path):
+        pytest.fail("the block must not run")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, refused: Refused) -> None:

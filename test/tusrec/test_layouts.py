@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import product
@@ -77,8 +78,11 @@ def test_the_2025_validation_layout_is_recognised(
 def test_the_2024_validation_layout_is_recognised(
     tmp_path: Path, make_validation_dataset: Make
 ) -> None:
+    """Its archive has `landmark/`, where all others have `landmarks/`."""
     scans = {f"sub050__{sweep}": 2 for sweep in SWEEPS}
-    dataset = find_scans(make_validation_dataset(tmp_path / "data", scans, landmarks=20))
+    folder = make_validation_dataset(tmp_path / "data", scans, landmarks=20)
+    (folder / "landmarks").rename(folder / "landmark")
+    dataset = find_scans(folder)
     assert dataset.layout == "TUS-REC2024 validation"
     assert keys(dataset) == sorted(scans)
     assert opened(dataset, 23)[0].landmarks.shape == (20, 3)
@@ -100,11 +104,17 @@ def test_one_scan_may_lack_the_truth_that_another_has(
     assert [opened(dataset, index)[0].true_motion() is None for index in (0, 1)] == [True, False]
 
 
-def test_a_dataset_without_landmarks_is_read(tmp_path: Path, make_validation_dataset: Make) -> None:
-    folder = make_validation_dataset(tmp_path / "data")
-    (folder / "landmarks/landmark_050.h5").unlink()
-    (folder / "landmarks").rmdir()
+def test_a_dataset_without_landmarks_is_read_and_says_so_once(
+    tmp_path: Path, make_validation_dataset: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans = {"sub050__LH_rotation": 2, "sub050__RH_rotation": 2}
+    folder = make_validation_dataset(tmp_path / "data", scans)
+    find_scans(folder)
+    assert not caplog.records
+    shutil.rmtree(folder / "landmarks")
     assert opened(find_scans(folder))[0].landmarks.shape == (0, 3)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert f"{folder}: found no landmarks/ or landmark/" in told
 
 
 def test_own_data_in_the_challenges_layout_may_be_of_any_size_and_lack_landmarks_of_some(
@@ -181,6 +191,25 @@ def test_several_datasets_side_by_side_are_refused(
     make_validation_dataset(tmp_path / "val", {"sub050__RH_rotation": 2})
     make_train_dataset(tmp_path / "train", {"sub000__RH_rotation": 2})
     with refused(str(tmp_path), "train, val", "pass one of them", kind=InputError):
+        find_scans(tmp_path)
+
+
+def test_loose_scans_beside_a_dataset_are_refused(
+    tmp_path: Path, make_validation_dataset: Make, make_lone_scan: Make, refused: Refused
+) -> None:
+    make_validation_dataset(tmp_path / "val")
+    for name in ("a.h5", "b.h5"):
+        make_lone_scan(tmp_path / name)
+    with refused(str(tmp_path), "val, 2 files such as a.h5", "pass one of them", kind=InputError):
+        find_scans(tmp_path)
+
+
+def test_frames_of_both_layouts_in_one_folder_are_refused(
+    tmp_path: Path, make_validation_dataset: Make, make_train_dataset: Make, refused: Refused
+) -> None:
+    make_validation_dataset(tmp_path, {"sub050__RH_rotation": 2})
+    make_train_dataset(tmp_path, {"sub000__RH_rotation": 2})
+    with refused(str(tmp_path), "frames, frames_transfs", "folder of its own", kind=InputError):
         find_scans(tmp_path)
 
 
@@ -501,6 +530,9 @@ def test_other_poses_are_for_hdf5_files_alone(
     make_calibration(tmp_path / "calib_matrix.csv")
     with find_scans(scan, InputOptions(poses="tforms_exact")).scans[0].open() as opened:
         assert opened.true_motion() is not None
+    (lacking,) = find_scans(scan, InputOptions(poses="tforms_tracked")).scans
+    with refused(str(scan), "no dataset 'tforms_tracked'", "tforms_exact"), lacking.open():
+        pass
 
 
 def test_a_calibration_that_a_sequence_would_not_heed_is_refused(
@@ -565,6 +597,30 @@ def test_poses_that_may_not_be_read_cost_their_scans_alone(
     assert keys(found) == list(scans)
     opened(found, 0)
     with refused("transfs/051", "Permission denied", kind=InputError):
+        opened(found, 1)
+
+
+def test_a_file_whose_name_is_not_utf8_costs_no_other(
+    tmp_path: Path, make_lone_scan: Make, refused: Refused
+) -> None:
+    make_lone_scan(tmp_path / "a.h5")
+    make_lone_scan(tmp_path / os.fsdecode(b"b\xe4.h5"))
+    found = find_scans(tmp_path, SPACING)
+    assert keys(found) == ["a", r"b\xe4"]
+    opened(found, 0)
+    with refused(r"b\xe4.h5", "not UTF-8", "rename it", kind=InputError):
+        opened(found, 1)
+
+
+def test_a_key_that_is_not_utf8_costs_no_other(
+    tmp_path: Path, make_validation_dataset: Make, refused: Refused
+) -> None:
+    folder = make_validation_dataset(tmp_path / "data")
+    with h5py.File(folder / "dataset_keys.h5", "a") as file:
+        file[b"sub051__b\xe4"] = b""
+    found = find_scans(folder)
+    assert keys(found) == ["sub050__RH_rotation", r"sub051__b\xe4"]
+    with refused("dataset_keys.h5", "mend the key", kind=InputError):
         opened(found, 1)
 
 

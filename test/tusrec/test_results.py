@@ -206,6 +206,16 @@ def test_a_file_that_is_no_whole_result_is_refused(
         read_result(path)
 
 
+def test_a_result_whose_attributes_are_damaged_is_refused(
+    tmp_path: Path, damaging_attributes: Callable[[Path], None], refused: Refused
+) -> None:
+    path = tmp_path / "a.h5"
+    write_result(path, a_result(), GEOMETRY, "none")
+    damaging_attributes(path)
+    with refused(str(path), "not a readable HDF5 file", kind=InputError):
+        read_result(path)
+
+
 ROWS = [
     ("sub051__RH_rotation", Errors(10.5, 9.25, 0.5, 0.25), 12.5),
     ("sub050__RH_rotation", Errors(20.5, float("nan"), 0.75, float("nan")), 11.0),

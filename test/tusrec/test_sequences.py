@@ -322,6 +322,17 @@ def test_a_sequence_that_memory_does_not_hold_is_told_so(
         read_frames(path)
 
 
+def test_a_header_field_with_a_name_that_is_not_utf8_is_refused(
+    tmp_path: Path, make_sequence: Make, refused: Refused
+) -> None:
+    file = make_sequence(tmp_path / "a.mha", fields={"Operateur": "x"})
+    content = file.read_bytes()
+    assert b"Operateur" in content
+    file.write_bytes(content.replace(b"Operateur", b"Op\xe9rateur"))
+    with refused(str(file), "not UTF-8", "mend the header", kind=InputError):
+        opened(file, spacing=(0.2, 0.2))
+
+
 def test_a_plain_volume_is_not_a_sequence(tmp_path: Path, make_sequence: Make) -> None:
     volume = tmp_path / "volume.mha"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.uint8)), str(volume))
