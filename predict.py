@@ -3,11 +3,15 @@
 
 import argparse
 import logging
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
 
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
@@ -23,7 +27,7 @@ from pipeline.inputs import (
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_errors, write_run
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, whole_number
@@ -37,8 +41,6 @@ DOORS = (
     (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
     (Path("/input"), Path("/output")),
 )
-TERMINATED = 128 + signal.SIGTERM  # exit codes as shells give them
-INTERRUPTED = 128 + signal.SIGINT
 
 log = logging.getLogger("predict")
 
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
+        log.error(GOES_ON)
         return INTERRUPTED
 
 
@@ -248,11 +250,5 @@ def add_output_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
 
 
-def end_on_sigterm(*_: object) -> None:
-    """End as an exception does, which leaves no half-written file; process 1 needs a handler."""
-    sys.exit(TERMINATED)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, end_on_sigterm)
     sys.exit(main())

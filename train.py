@@ -18,6 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 import numpy as np
 import torch
 from torch import nn
@@ -42,7 +47,7 @@ from training.sources import (
     shows_people,
 )
 from training.validation import Amount, held_out_sets
-from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -80,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("error: %s: found no memory left, expected more; %s", options.output, MORE_MEMORY)
         return OutOfMemoryError.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
-        return 128 + signal.SIGINT
+        log.error(GOES_ON)
+        return INTERRUPTED
     finally:
         processes.leave()
 
