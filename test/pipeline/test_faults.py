@@ -434,6 +434,33 @@ def test_data_from_elsewhere_leave_their_results_at_the_mount_point(
     assert (tmp_path / "results/run.json").exists()
 
 
+def test_results_go_where_something_is_mounted_rather_than_into_the_images_own_folder(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    doors = mount_points(tmp_path)
+    doors[0][0].rmdir()
+    dataset.rename(doors[0][0])
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == doors[1][1])
+    assert predict.main(["--model", "identity", "--device", "cpu"]) == 0
+    assert (doors[1][1] / "run.json").exists()
+    assert not list(doors[0][1].iterdir())
+    assert "nothing is mounted" not in caplog.text
+
+
+def test_results_that_would_end_with_the_container_are_warned_of(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    doors = mount_points(tmp_path)
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    options = ["--input", str(dataset), "--model", "identity", "--device", "cpu"]
+    assert predict.main(options) == 0
+    assert f"nothing is mounted at {doors[0][1]} or {doors[1][1]}" in caplog.text
+    caplog.clear()
+    assert predict.main([*options, "--output", str(tmp_path / "out")]) == 0
+    assert "nothing is mounted" not in caplog.text
+
+
 def test_a_container_without_data_says_where_to_mount_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -36,7 +36,8 @@ def test_a_signal_ends_a_command_that_still_imports_without_a_traceback(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout and process.stdout.readline() == "importing\n"
+        assert process.stdout
+        assert process.stdout.readline() == "importing\n"
         process.send_signal(number)
         _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (code, said)
