@@ -27,9 +27,10 @@ COPY model/ model/
 COPY view/ view/
 COPY pipeline/ pipeline/
 COPY predict.py predict_ddfs.py evaluate.py reconstruct.py ./
-# Nothing can be compiled later on a read-only root. Checked hashes, because the organisers may
-# lay their own files over ours.
-RUN python -m compileall -q --invalidation-mode checked-hash .
+# A checkout's files may be closed to all but their owner, and COPY keeps that. Nothing can be
+# compiled later on a read-only root. Checked hashes, because the organisers may lay their own files
+# over ours.
+RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode checked-hash .
 
 # Threads that spin while they wait make a run on busy cores several times longer.
 ENV NVIDIA_VISIBLE_DEVICES=all \

@@ -13,6 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint bench score train rivals finetune convert-baseline clean \
 	image judge faults submission sbom licences lock image-lint
+# What is built is used by the next, and each takes all cores.
+.NOTPARALLEL:
 
 demo: $(READY)  ## predict the sample scan, print its errors and scores, write its report and volume
 	$(PY) predict.py --input sample --output out/demo/tusrec --overwrite --report
@@ -49,7 +51,7 @@ score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOIN
 CLIPS ?= .cache/clips
 CLIPS_EACH ?= 5000
 # Processes that make clips.
-MAKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+MAKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 SIMULATE = $(PY) -m training.simulated --jobs $(MAKERS)
 MINUTES ?= 600
 # Long clips that set the uncertainty, and twice as many of rotation scans.
@@ -111,9 +113,9 @@ judge: $(READY)  ## play the organisers with it: make judge [TORCH=+cpu]
 faults: $(READY)  ## a table of faults tried in the running container
 	$(PY) test/container/faults.py $(IMAGE)
 
-submission: $(TOOLS)/.ready  ## build, judge, save; print what the organisers' form asks for
+submission: $(TOOLS)/.ready  ## build, judge, save; print what the organisers' form asks for: make submission [TORCH=+cpu]
 	$(MAKE) image judge
-	TOOLS=$(TOOLS)/bin container/submission.sh $(IMAGE) out/submission
+	TOOLS=$(TOOLS)/bin container/submission.sh $(IMAGE) out/submission "$(TORCH)"
 
 sbom: $(TOOLS)/.ready  ## what is in the image, for machines
 	mkdir -p out
@@ -139,5 +141,5 @@ $(READY): requirements.txt requirements-sim.txt requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
-clean:
-	rm -rf out $(VENV)
+clean:  ## remove what minutes make again; trained weights, cut clips, scores and submissions stay in out
+	rm -rf out/demo out/sbom.cdx.json $(VENV)

@@ -10,6 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 from pipeline.evaluation import REFERENCES, Entry, evaluate_scan, fit_probe_scale
 from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.progress import on_a_bar

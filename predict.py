@@ -3,11 +3,15 @@
 
 import argparse
 import logging
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
 
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator
@@ -37,7 +41,6 @@ DOORS = (
     (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
     (Path("/input"), Path("/output")),
 )
-TERMINATED = 128 + signal.SIGTERM  # exit code as shells give it
 
 log = logging.getLogger("predict")
 
@@ -113,22 +116,33 @@ def sum_up(
 
 
 def fill_in_folders(options: argparse.Namespace) -> None:
-    """Without --input, take the mount point where data are; without --output, the one beside it.
-
-    That is also where data in a folder of a mount point go; data from elsewhere take the first
-    mount point for results that is there.
-    """
+    """Without --input, take the mount point where data are; without --output, one for results."""
     if options.input is None:
         options.input = next((data for data, _ in DOORS if holds_files(data)), None)
     if options.input is None:
         places = " or ".join(str(data) for data, _ in DOORS)
         raise InputError(f"no data: nothing is mounted at {places}; mount it or pass --input")
     if options.output is None:
-        within = [out for data, out in DOORS if options.input.absolute().is_relative_to(data)]
-        there = [out for _, out in DOORS if out.is_dir()]
-        options.output = next(iter(within + there), None)
-    if options.output is None:
+        options.output = place_for_results(options.input)
+
+
+def place_for_results(data: Path) -> Path:
+    """The mount point for results, where something is mounted; the one beside the data comes first.
+
+    The image brings all of them as folders: where none is a mount, results end with the container,
+    which is warned of.
+    """
+    beside = [out for place, out in DOORS if data.absolute().is_relative_to(place)]
+    there = [*beside, *(out for _, out in DOORS if out.is_dir())]
+    if not there:
         raise InputError("no place for results; pass --output")
+    mounted = next((out for out in there if out.is_mount()), None)
+    if mounted is None:
+        places = " or ".join(str(out) for _, out in DOORS)
+        log.warning(
+            "nothing is mounted at %s: results in %s end with this container", places, there[0]
+        )
+    return mounted or there[0]
 
 
 def exported(options: argparse.Namespace, sources: Sequence[ScanSource]) -> list[Path]:
@@ -180,7 +194,8 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=utf8_path,
         metavar="DIR",
-        help=f"where results go (default: {' or '.join(str(folder) for _, folder in DOORS)})",
+        help="where results go (default: "
+        f"{' or '.join(str(folder) for _, folder in DOORS)}, where a folder is mounted)",
     )
     add_input_options(command)
     add_model_options(command)
@@ -247,11 +262,5 @@ def add_output_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="predict finished scans again")
 
 
-def end_on_sigterm(*_: object) -> None:
-    """End as an exception does, which leaves no half-written file; process 1 needs a handler."""
-    sys.exit(TERMINATED)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, end_on_sigterm)
     sys.exit(main())

@@ -5,16 +5,20 @@ python simulate.py --output data --scans 6 --frames 1500
 
 import argparse
 import logging
-import signal
 import sys
 from pathlib import Path
+
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
-from tusrec.errors import TusrecError
+from tusrec.errors import GOES_ON, INTERRUPTED, TusrecError
 from tusrec.options import whole_number
 
 DEFAULT = "(default: %(default)s)"
@@ -101,12 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("error: %s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where this run stopped")
-        return 128 + signal.SIGINT
+        log.error(GOES_ON)
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    # As an exception ends it, which leaves no half-written file.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -18,6 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tusrec.entry import heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 import numpy as np
 import torch
 from torch import nn

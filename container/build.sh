@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 image=${IMAGE:-tusrec}
 base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' tusrec/__init__.py)
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+# A commit's number, with -dirty where the checkout has changes to it.
+revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 options=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
 for argument in "$@"; do
   options+=(--build-arg "$argument")

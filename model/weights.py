@@ -24,6 +24,10 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.json"
 MENDS = {"baseline": "run `make convert-baseline FILE=...` on the organisers' weight file"}
 DEFAULT_MEND = "restore the file from the release that the manifest belongs to"
+NAMED_MEND = (
+    f"name the folder with {MANIFEST} that `python -m training.export ... --weights` wrote, or "
+    "write it again"
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
     Raises WeightsError if the manifest or the file is missing or broken, or if the file is not
     the one of the manifest.
     """
+    mend = NAMED_MEND if folder else MENDS.get(name, DEFAULT_MEND)
     folder = folder or WEIGHTS_FOLDER
-    mend = MENDS.get(name, DEFAULT_MEND)
     models = _read_manifest(folder / MANIFEST, mend)
     if name not in models:
         raise WeightsError(

@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from model.interface import Estimator
 from model.registry import load_estimator
 from pipeline.prediction import predict_motion
 from tusrec import __version__, memory, metrics
-from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import InputError, OutOfMemoryError, OutputError, TusrecError
 from tusrec.files import discard_partial
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.metrics import Errors, Geometry, Motion
@@ -35,6 +34,7 @@ from tusrec.results import (
     write_result,
 )
 from tusrec.scans import Scan, ScanSource
+from tusrec.spread import end_with_parent
 
 UNEXPECTED = 1  # exit code of a failure that is a defect of this program
 
@@ -91,10 +91,8 @@ def _until_one_is_killed(
 
     It may have been that of any scan being predicted then; these become `suspects`.
     """
-    context = multiprocessing.get_context("spawn")
-    initial = (context.Value("i", 0), jobs)
     running: dict[Future[Outcome], ScanSource] = {}
-    with ProcessPoolExecutor(jobs, context, _start_worker, initial) as pool:
+    with _workers(jobs) as pool:
         try:
             while not suspects and (waiting or running):
                 while waiting and len(running) < jobs:
@@ -110,6 +108,17 @@ def _until_one_is_killed(
             _end_workers(pool, [result_path(settings.output, s.key) for s in running.values()])
             raise
     suspects.extend(running.values())
+
+
+def _workers(jobs: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    try:
+        return ProcessPoolExecutor(jobs, context, _start_worker, (context.Value("i", 0), jobs))
+    except OSError as error:
+        raise OutputError(
+            f"/dev/shm: found no shared memory ({error.strerror}), expected it for --jobs; mount "
+            "it, or leave out --jobs"
+        ) from error
 
 
 def _submitted(
@@ -235,7 +244,8 @@ def _start_worker(counter: "Synchronized[int]", jobs: int) -> None:
     with counter.get_lock():
         _worker = counter.value, jobs
         counter.value += 1
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    end_with_parent()
 
 
 def _predict_in_worker(source: ScanSource, settings: Settings) -> Outcome:

@@ -39,6 +39,7 @@ from tusrec.files import write_bytes
 from tusrec.options import whole_number
 from tusrec.spread import spread
 
+DEFAULT = "(default: %(default)s)"
 LENGTH = 16  # frames of a clip
 LONGEST_STEP = 4  # of a clip, in frames of the scan: slower frame rates and faster hands
 PACES = (1.0, 3.0)  # mean step of a clip
@@ -313,15 +314,16 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog="training.simulated", description=__doc__)
     add = command.add_argument
     add("folder", type=Path)
-    add("--seed", type=whole_number(0), default=1)
-    add("--first", type=whole_number(0), default=0, help="number of the first clip")
-    add("--count", type=whole_number(1), default=1000, help="of clips from there on")
-    add("--step", type=whole_number(1), default=1, help="number of machines that share them")
-    add("--jobs", type=whole_number(1), default=1, help="processes")
+    add("--seed", type=whole_number(0), default=1, help=f"of all clips {DEFAULT}")
+    add("--first", type=whole_number(0), default=0, help=f"number of the first clip {DEFAULT}")
+    add("--count", type=whole_number(1), default=1000, help=f"of clips from there on {DEFAULT}")
+    sharers = f"number of machines that share them {DEFAULT}"
+    add("--step", type=whole_number(1), default=1, help=sharers)
+    add("--jobs", type=whole_number(1), default=1, help=f"processes {DEFAULT}")
     add("--usual", choices=tuple(USUAL), help="as simulate.py makes them")
     add("--grabbed", action="store_true", help="these, as grabbers record them")
     add("--screen", choices=tuple(SCREENS), help="of clips of all kinds (default: all, by share)")
-    add("--length", type=whole_number(2), default=LENGTH, help="frames of a clip")
+    add("--length", type=whole_number(2), default=LENGTH, help=f"frames of a clip {DEFAULT}")
     return command
 
 

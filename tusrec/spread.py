@@ -12,11 +12,11 @@ from functools import partial
 from threading import Thread
 from typing import TypeVar
 
+from tusrec.entry import TERMINATED
 from tusrec.errors import OutOfMemoryError
 
 T = TypeVar("T")
 R = TypeVar("R")
-TERMINATED = 128 + signal.SIGTERM
 
 
 def spread(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
@@ -65,11 +65,16 @@ def _inherited() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = threads
 
 
+def end_with_parent() -> None:
+    """Let this process end when the one that spawned it is killed, for which a pool would wait."""
+    Thread(target=_end_after_parent, daemon=True).start()
+
+
 def _begin() -> None:
-    """An end when it is told, or when the first process was killed, for which a pool would wait."""
+    """An end when it is told, or with the first process."""
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _end)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _end(*_: object) -> None:
@@ -88,7 +93,7 @@ def _until_told(work: Callable[[T], R], item: T) -> R:
         os._exit(TERMINATED)
 
 
-def _end_with_parent() -> None:
+def _end_after_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent  # of a process that was spawned
     parent.join()

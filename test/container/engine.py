@@ -75,7 +75,8 @@ def run(
 ) -> Run:
     """Start a container and wait for its end.
 
-    meanwhile(name, line) is called for every line of the log, with the container's name.
+    meanwhile(name, line) is called with the container's name for every line of the log, and once
+    before, when it may not run yet, with an empty line.
     """
     name = f"judge-{uuid.uuid4().hex[:12]}"
     started = time.monotonic()
@@ -88,6 +89,8 @@ def run(
         text=True,
     )
     with process:
+        if meanwhile:
+            meanwhile(name, "")
         for line in process.stdout or ():
             if not lines:
                 first_line = time.monotonic() - started

@@ -34,7 +34,7 @@ class Fault:
     code: the expected exit code.
     done: the number of scans of which a whole result is there afterwards; None for any number.
     says: a part of the log's last error line.
-    signal: sent to the container while it is at its second scan.
+    signal: sent to the container while it is at its second scan, or at_start.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Fault:
     data_mounted: bool = True
     writable: bool = True
     signal: str = ""
+    at_start: bool = False
 
 
 def faults(image: str) -> list[Fault]:
@@ -106,12 +107,14 @@ def of_weights() -> list[Fault]:
 
 
 def ends() -> list[Fault]:
-    """Ended from outside in the second scan; each is followed by the same command once more."""
+    """Ended from outside; each is followed by the same command once more."""
     jobs = ["--jobs", "2"]
     return [
         Fault("SIGTERM", 143, None, "", signal="TERM", frames=LONG),
         Fault("SIGTERM, --jobs 2", 143, None, "", command=jobs, signal="TERM", frames=LONG),
         Fault("SIGINT", 130, None, "interrupted", signal="INT", frames=LONG),
+        Fault("SIGTERM at its start", 143, 0, "", signal="TERM", at_start=True),
+        Fault("SIGINT at its start", 130, 0, "interrupted", signal="INT", at_start=True),
         Fault("kill -9", 137, None, "", signal="KILL", frames=LONG),
     ]
 

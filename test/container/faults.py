@@ -22,7 +22,7 @@ from fault_cases import Fault, faults
 
 KEYS = ("sub901__RH_rotation", "sub902__RH_rotation", "sub903__RH_rotation")
 LONGEST_END = 2.0  # seconds from SIGTERM to the container's end
-SECOND_SCAN = 0.4  # seconds into the second scan when a signal is sent
+WELL_INTO_IT = 0.4  # seconds into the second scan, or the start, when a signal is sent
 MESSAGE = 150  # characters of a message in the table
 
 
@@ -43,16 +43,19 @@ class Left:
 
 
 class Signaller:
-    """Sends a signal to the container soon after the line of its first scan."""
+    """Sends a signal to the container soon after the line of its first scan, or after its start."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, at_start: bool = False) -> None:
         self.name = name
+        self.at_start = at_start
         self.sent_at = float("nan")
 
     def __call__(self, container: str, line: str) -> None:
-        """Called for every line of the container's log."""
-        if self.name and line.startswith("[1/"):
-            time.sleep(SECOND_SCAN)
+        """Called before the container's log, without a line, and for every line of it."""
+        if self.name and (not line if self.at_start else line.startswith("[1/")):
+            while not engine("ps", "--quiet", "--filter", f"name={container}"):
+                time.sleep(0.05)
+            time.sleep(WELL_INTO_IT)
             self.sent_at = time.monotonic()
             engine("kill", "--signal", self.name, container)
 
@@ -79,7 +82,7 @@ def tried(fault: Fault, image: str, folder: Path) -> list[str]:
     open_folder(folder / "results")
     fault.prepare(folder)
     try:
-        signaller = Signaller(fault.signal)
+        signaller = Signaller(fault.signal, fault.at_start)
         ended, left = attempt(fault, image, folder, signaller)
         took = time.monotonic() - signaller.sent_at
         told = f" ({took:.1f} s after it)" if fault.signal else ""

@@ -83,17 +83,23 @@ def judge_runs(image: str, scratch: Path) -> None:
     outside = open_folder(scratch / "outside")
     predict_outside(data, outside)
 
-    plain, hostile_run, door, loop = (
-        open_folder(scratch / name) for name in ("plain", "hostile", "door", "loop")
+    plain, hostile_run, door, across, loop = (
+        open_folder(scratch / name) for name in ("plain", "hostile", "door", "across", "loop")
     )
     gpus = ["--gpus", "all"] if engine_name() == "docker" and Path("/dev/nvidia0").exists() else []
     runs = [
         run([*gpus, "--network", "none", *mounts(data, plain)], image),
         run([*hostile(), *mounts(data, hostile_run)], image),
         run([*hostile(), *mounts(data, door, ("/input", "/output"))], image),
+        run([*hostile(), *mounts(data, across, ("data", "/output"))], image),
     ]
-    ways = ("organisers' command", "no network, read-only, no rights, foreign user", "second door")
-    for way, ended, results in zip(ways, runs, (plain, hostile_run, door), strict=True):
+    ways = (
+        "organisers' command",
+        "no network, read-only, no rights, foreign user",
+        "second door",
+        "in by the first door, out by the second",
+    )
+    for way, ended, results in zip(ways, runs, (plain, hostile_run, door, across), strict=True):
         judge_run(ended)
         judge_results(results)
         difference = largest_difference(results, outside)

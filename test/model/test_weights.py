@@ -53,6 +53,14 @@ def test_what_is_written_is_read_back(folder: Path, weights: dict[str, Tensor]) 
     assert load_file(folder / "linear.safetensors").keys() == weights.keys()
 
 
+@pytest.mark.parametrize("wrong", ["", "linear.safetensors", "nowhere"])
+def test_a_wrong_place_of_weights_is_told_which_folder_is_wanted(wrong: str, folder: Path) -> None:
+    (folder / "manifest.json").unlink()  # as a training's folder has none
+    with pytest.raises(WeightsError, match=r"name the folder with manifest.json") as caught:
+        load_weights("linear", folder / wrong)
+    assert str(folder / wrong) in one_line(caught)
+
+
 def test_writing_again_replaces_and_leaves_other_models_and_nothing_else(folder: Path) -> None:
     write_weights("other", {"a": torch.zeros(1)}, "?", "?", folder)
     write_weights("linear", {"a": torch.ones(3)}, "?", "?", folder)

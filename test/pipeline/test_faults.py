@@ -1,5 +1,6 @@
 """Bad input and broken disks: one clear line, the right exit code, nothing half-written."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +18,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
+import torch
 
 import predict
 from pipeline import batch, prediction
@@ -289,6 +292,36 @@ def test_a_scan_whose_process_is_killed_costs_no_other(dataset: Path, tmp_path: 
     assert "its process was killed" in killed[0].message
 
 
+class Lasting(Deadly):
+    """A scan that says so when it is opened, and takes for ever."""
+
+    def open(self) -> AbstractContextManager[Scan]:
+        Path(self.key).touch()
+        time.sleep(120)
+        raise AssertionError
+
+
+def test_jobs_share_the_threads_that_the_run_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    monkeypatch.setattr(batch, "end_with_parent", lambda: None)
+    monkeypatch.setattr(batch, "_worker", (0, 1))
+    batch._start_worker(multiprocessing.Value("i", 0), 2)
+    assert taken == [500]
+
+
+def test_several_jobs_without_shared_memory_are_refused_in_one_line(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(BaseContext, "RLock", without)
+    assert run(dataset, tmp_path / "out", "--jobs", "2") == 2
+    assert "/dev/shm: found no shared memory (No such file or directory)" in caplog.text
+
+
 def test_memory_of_a_device_that_runs_out_is_told_with_the_scan(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -367,6 +400,29 @@ def test_ending_a_run_of_several_jobs_ends_its_workers(
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_jobs_end_with_a_run_that_is_killed(dataset: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipeline import batch\n"
+        "from test_faults import Lasting\n"
+        "if __name__ == '__main__':\n"
+        "    place = Path(sys.argv[1])\n"
+        "    scans = [Lasting(str(place / name)) for name in 'ab']\n"
+        "    list(batch.predict_all(scans, batch.Settings(place, 'identity'), 2))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen([sys.executable, script, tmp_path], env=environment) as first:
+        for name in "ab":
+            wait_for(tmp_path / name)
+        workers = psutil.Process(first.pid).children(recursive=True)
+        first.kill()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+
+
 def wait_for(path: Path, seconds: float = 60.0) -> None:
     for _ in range(int(seconds / 0.05)):
         if path.exists():
@@ -432,6 +488,33 @@ def test_data_from_elsewhere_leave_their_results_at_the_mount_point(
     options = ["--input", str(dataset), "--model", "identity", "--device", "cpu"]
     assert predict.main(options) == 0
     assert (tmp_path / "results/run.json").exists()
+
+
+def test_results_go_where_something_is_mounted_rather_than_into_the_images_own_folder(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    doors = mount_points(tmp_path)
+    doors[0][0].rmdir()
+    dataset.rename(doors[0][0])
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == doors[1][1])
+    assert predict.main(["--model", "identity", "--device", "cpu"]) == 0
+    assert (doors[1][1] / "run.json").exists()
+    assert not list(doors[0][1].iterdir())
+    assert "nothing is mounted" not in caplog.text
+
+
+def test_results_that_would_end_with_the_container_are_warned_of(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    doors = mount_points(tmp_path)
+    monkeypatch.setattr(predict, "DOORS", tuple(doors))
+    options = ["--input", str(dataset), "--model", "identity", "--device", "cpu"]
+    assert predict.main(options) == 0
+    assert f"nothing is mounted at {doors[0][1]} or {doors[1][1]}" in caplog.text
+    caplog.clear()
+    assert predict.main([*options, "--output", str(tmp_path / "out")]) == 0
+    assert "nothing is mounted" not in caplog.text
 
 
 def test_a_container_without_data_says_where_to_mount_it(
