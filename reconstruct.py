@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         prog="reconstruct.py",
         description=__doc__,
         epilog="exit codes: 0 all done; 2 bad input (the good scans are done all the same); "
-        "3 out of memory; 130 ended by SIGINT",
+        "3 out of memory; 130 and 143 ended by SIGINT and SIGTERM",
     )
     command.add_argument(
         "--input",
