@@ -161,6 +161,18 @@ def test_the_rigid_fit_ignores_one_patch_that_went_astray(
     assert (np.linalg.eigvalsh(information[0]) > 0).all()
 
 
+def test_the_rigid_fit_is_less_sure_where_patches_scatter_more_than_their_sd() -> None:
+    centres = np.stack(np.meshgrid(np.linspace(-20, 20, 5), np.linspace(-15, 15, 4)), -1)
+    centres = centres.reshape(-1, 2)
+    sd, scatter = 0.02, 1.8  # so that no patch is taken for one that went astray
+    shifts = np.random.default_rng(0).choice([-scatter, scatter], (1, 20, 2)) * sd
+    _, information = fit_in_plane(
+        np.concatenate([0 * shifts, shifts]), np.full((2, 20, 2), sd), centres, np.full(3, 10.0)
+    )
+    sure, unsure = (np.diagonal(one) for one in information)
+    np.testing.assert_allclose(sure / unsure, scatter**2, rtol=0.2)
+
+
 @settings(max_examples=40, deadline=None)
 @given(a=st.floats(-0.5, 0.5), b=st.floats(-0.03, 0.03), c=st.floats(-0.03, 0.03))
 def test_a_plane_is_found_from_its_absolute_values(a: float, b: float, c: float) -> None:

@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.canonical import Canvas
+from model.cells import IN_PLANE
+from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.pose_net import INTERVALS
 from model.steps import fused, moved_origin
 from tusrec import poses
@@ -42,6 +44,25 @@ def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
     xi, covariance = fused(pairs_of(true, 1e-4), CANVAS, np.ones(len(true), np.int64))
     assert least_error(xi, true) < 1e-2
     assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_pairs_are_believed_in_and_across_the_picture_as_if_they_shared_errors() -> None:
+    scale, true = 1e-4, onward(20, change=0.1)
+    pairs = pairs_of(true, scale)
+    _, covariance = fused(pairs, CANVAS, np.ones(len(true), np.int64))
+    alike = {
+        k: (motion[:, IN_PLANE], np.tile(np.eye(3) / (2 * scale**2), (len(motion), 1, 1)))
+        for k, (motion, _) in pairs.items()
+    }
+    _, expected = fuse_intervals(with_shared_error(alike), len(true), Prior(np.ones(3)))
+    found, each = (np.diagonal(one, axis1=1, axis2=2) for one in (covariance, expected))
+    np.testing.assert_allclose(found, np.tile(each, 2), rtol=1e-2)
+
+
+def test_a_probe_that_slides_on_does_not_tilt_in_proportion_to_its_travel() -> None:
+    true = np.tile([0.01, 0, 0, 0, 0, 1.0], (100, 1))
+    xi, _ = fused(pairs_of(true, 1e-3), CANVAS, np.ones(len(true), np.int64))
+    np.testing.assert_allclose(np.abs(xi), np.abs(true) * [0, 1, 1, 1, 1, 1], atol=1e-3)
 
 
 def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> None:
