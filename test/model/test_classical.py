@@ -105,6 +105,19 @@ def test_an_in_plane_motion_is_recovered(theta: float, x: float, y: float) -> No
     assert found[2] == pytest.approx(theta, abs=0.001)
 
 
+@pytest.mark.parametrize("step", [1.65, 2.5])
+def test_a_shift_beyond_the_search_is_as_unsure_as_if_nothing_were_seen(step: float) -> None:
+    frames = np.stack([moved(0, step * index, 0) for index in (-2, -1, 0, 1, 2)])
+    sd = np.sqrt(np.diagonal(estimate(frames).covariance, axis1=1, axis2=2))
+    np.testing.assert_allclose(sd[:, 2:5], np.tile(classical.IN_PLANE_PRIOR_SD, (4, 1)))
+
+
+def test_frames_alike_by_chance_alone_tell_nothing_of_motion_in_the_plane() -> None:
+    motions = estimate(noise(12, 200, 240))
+    sd = np.sqrt(np.diagonal(motions.covariance, axis1=1, axis2=2))
+    np.testing.assert_allclose(sd[:, 2:5], np.tile(classical.IN_PLANE_PRIOR_SD, (11, 1)))
+
+
 def test_the_decorrelation_curve_is_half_at_one_half_width_and_its_inverse_inverts_it() -> None:
     distance = np.linspace(0, 1.8, 50)
     correlation = correlation_at(distance)
