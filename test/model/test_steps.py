@@ -1,15 +1,12 @@
 """Pairs made into steps: exact where they agree, signed up to one mirror, in full."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.canonical import Canvas
 from model.cells import IN_PLANE
 from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.pose_net import INTERVALS
-from model.steps import fused, moved_origin
-from tusrec import poses
+from model.steps import fused
 
 CANVAS = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
 MIRROR = np.array([-1, -1, 1, 1, 1, -1])
@@ -88,13 +85,3 @@ def test_a_step_that_nothing_shows_is_as_unsure_as_the_frames_that_it_spans_are_
     np.testing.assert_allclose(grown, 12, rtol=1e-3)
     others = np.arange(len(true)) != 10
     np.testing.assert_allclose(longer[others], steady[others], rtol=1e-6, atol=1e-12)
-
-
-@given(st.tuples(*[st.floats(-50, 50)] * 3).map(np.array))
-@settings(max_examples=25, deadline=None)
-def test_a_moved_origin_changes_a_small_motion_as_the_full_transform_does(
-    shift: np.ndarray,
-) -> None:
-    xi = np.array([2e-5, -1e-5, 3e-5, 1e-4, 2e-4, -1e-4])
-    expected = poses.log(poses.about_point(poses.exp(xi), shift))
-    np.testing.assert_allclose(moved_origin(shift) @ xi, expected, atol=1e-6)
