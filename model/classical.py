@@ -23,6 +23,7 @@ from model.repeats import Spans, seen_once
 from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
+from model.steps import STEP_SD
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.frames import Frames, evenly_spread
@@ -34,7 +35,7 @@ SLICE = 8  # frames read at a time; their spectra take some 40 MB each
 SPECKLE_SAMPLES = 8  # frames that speckle is measured on
 
 # Hand motion from one frame to the next: rotation in the plane, x, y; then z and its slopes.
-IN_PLANE_PRIOR_SD = np.array([np.radians(0.5), 0.3, 0.3])
+IN_PLANE_PRIOR_SD = STEP_SD[0]
 ELEVATION_PRIOR_SD = np.array([0.5, np.radians(0.25), np.radians(0.25)])
 # What is wrong with a pair whatever its interval: persistence of the image, dragged tissue.
 IN_PLANE_PAIR_SD = np.array([np.radians(0.1), 0.1, 0.1])
