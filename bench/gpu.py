@@ -10,17 +10,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from bench.pose_model import (
-    CPU,
-    GB,
-    SAMPLE,
-    our_estimator,
-    sample_frames,
-    say,
-    scan_on_disk,
-    seconds,
-    seconds_to_estimate,
-)
+from bench.console import GB, say, seconds
+from bench.pose_model import CPU, our_estimator, scan_on_disk, seconds_to_estimate
+from bench.sample import sample_calibration, sample_frames
 from model.device import choose_device, describe_device, repeatable_float32
 from model.interface import LocalMotions
 from model.learned import Learned
@@ -31,7 +23,6 @@ from training.checkpoint import Progress, begun
 from training.clips import Clip
 from training.pose_learner import PoseLearner
 from training.prepared import prepare
-from tusrec.calibration import read_calibration
 from tusrec.errors import InputError
 
 CLIPS = (3, 12, 24)  # in a batch
@@ -101,8 +92,7 @@ def training_pace(device: torch.device, clips: int, steps: int = 20) -> str:
 
 
 def _steps_of_sample(estimator: Learned, device: torch.device) -> LocalMotions:
-    calibration = read_calibration(SAMPLE / "calib_matrix.csv")
-    return estimator.estimate(sample_frames(), calibration, device)
+    return estimator.estimate(sample_frames(), sample_calibration(), device)
 
 
 def _difference(found: LocalMotions, other: LocalMotions) -> str:
@@ -115,8 +105,7 @@ def _difference(found: LocalMotions, other: LocalMotions) -> str:
 def _clip() -> Clip:
     T = np.tile(np.eye(4), (CLIP_FRAMES, 1, 1))
     T[:, 2, 3] = 0.3 * np.arange(CLIP_FRAMES)
-    spacing = read_calibration(SAMPLE / "calib_matrix.csv").spacing
-    return Clip(sample_frames()[:CLIP_FRAMES], T, spacing, (1, 0))
+    return Clip(sample_frames()[:CLIP_FRAMES], T, sample_calibration().spacing, (1, 0))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import io
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -18,16 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.console import GB, say, seconds
+from bench.sample import SAMPLE, sample_calibration
 from tusrec import poses
 from tusrec.displacements import dense_displacements
 from tusrec.errors import TusrecError
 from tusrec.layouts import IMAGE_SIZE
 from tusrec.memory import peak_bytes
 
-GB = 1e9
 FRAMES = 1500
-SAMPLE = Path("sample")
-SCALE = np.diag([0.229389190673828, 0.220979690551758, 1.0, 1.0])
 
 
 def main() -> None:
@@ -45,12 +42,12 @@ def main() -> None:
 
 def displacement_speed(frames: int = 300, times: int = 5) -> str:
     """Our dense step against the organisers' formula in float32 torch, taken in turn."""
-    transforms = random_motions(frames)
+    transforms, scale = random_motions(frames), sample_calibration().scale
     theirs, ours = np.transpose(
         [
             (
-                seconds(lambda: organisers_displacements(transforms)),
-                seconds(lambda: dense_displacements(transforms, SCALE)),
+                seconds(lambda: organisers_displacements(transforms, scale)),
+                seconds(lambda: dense_displacements(transforms, scale)),
             )
             for _ in range(times)
         ]
@@ -64,9 +61,9 @@ def displacement_speed(frames: int = 300, times: int = 5) -> str:
 
 def displacement_memory() -> str:
     """Peak of the dense step over its output."""
-    transforms = random_motions(300)
+    transforms, scale = random_motions(300), sample_calibration().scale
     before = peak_bytes()
-    size = dense_displacements(transforms, SCALE).nbytes
+    size = dense_displacements(transforms, scale).nbytes
     extra = 100 * (peak_bytes() - before - size) / size
     return f"their peak memory: the {size / GB:.2f} GB output {extra:+.1f} % (bar: 10)"
 
@@ -112,13 +109,15 @@ def evaluation_memory(dataset: str, output: str) -> str:
     return f"evaluate.py on {FRAMES} frames: peak {peak_bytes() / GB:.2f} GB (bar: 1)"
 
 
-def organisers_displacements(transforms: NDArray[np.float64]) -> NDArray[np.float32]:
+def organisers_displacements(
+    transforms: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """matmul(T, matmul(S, points)) minus the points, float32, as the contract describes it."""
     height, width = IMAGE_SIZE
     rows, columns = torch.arange(1.0, height + 1), torch.arange(1.0, width + 1)
     y, x = (grid.flatten() for grid in torch.meshgrid(rows, columns, indexing="ij"))
     points = torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)])
-    in_mm = torch.matmul(torch.tensor(SCALE, dtype=torch.float32), points)
+    in_mm = torch.matmul(torch.tensor(scale, dtype=torch.float32), points)
     moved = torch.matmul(torch.tensor(transforms, dtype=torch.float32), in_mm)
     return np.asarray((moved[:, 0:3] - in_mm[0:3].expand(len(moved), -1, -1)).numpy())
 
@@ -153,23 +152,10 @@ def require_done(program: str, exit_code: int) -> None:
         )
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock time of a call."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
 def child_memory(measure: str, *arguments: str) -> str:
     """Run a measurement of this module in a process of its own."""
     command = [sys.executable, "-m", "bench.main_job", measure, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def say(line: str) -> None:
-    """One line of the benchmark's output."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.canonical import Canvas
-from model.steps import moved_origin
 from pipeline.prediction import Prediction
 from training.measure import LAPLACE_OVER_SD, Motions
 from tusrec import poses
@@ -49,7 +48,7 @@ class Pairs:
 
     def _step_scale(self, covariance: Array) -> Array:
         """Laplace scales (N-1, 6) whose 68 % intervals are those of a Gaussian covariance."""
-        matrix = moved_origin(self.canvas.centre_mm - self.image_centre)
+        matrix = poses.moved_origin(self.canvas.centre_mm - self.image_centre)
         variance = np.einsum("ij,njk,ik->ni", matrix, covariance, matrix)
         return np.asarray(LAPLACE_OVER_SD * np.sqrt(variance))
 

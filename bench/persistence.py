@@ -4,13 +4,13 @@
 (`sim.scan.Scan.frame`); three scans in four have none.
 """
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import held_out
+from bench.console import say
 from model.persistence import averaged, find_undoing
 from sim.scan import draw_recipe
 
@@ -40,7 +40,7 @@ def main() -> None:
             share = share_of(find_undoing(scan.frames))
         recipe = draw_recipe((held_out.SEED, item.number), item.protocol, item.frames)
         scans.append(Found(item.key, recipe.console.persistence, share))
-    sys.stdout.write("\n".join([*(scan.line() for scan in scans), summary(scans)]) + "\n")
+    say(*(scan.line() for scan in scans), summary(scans))
 
 
 def share_of(weights: NDArray[np.float64]) -> float:

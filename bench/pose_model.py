@@ -8,8 +8,7 @@ organisers' network is run as they run it: one pair after another in float32.
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,19 +16,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from bench.console import GB, say, seconds
+from bench.sample import sample_calibration, sample_frames
 from model.baseline import build_network
 from model.learned import Learned
 from model.pose_net import INTERVALS, PoseNet
-from tusrec.calibration import read_calibration
 from tusrec.errors import WeightsError
 from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5
 from tusrec.memory import peak_bytes
 
 THREADS = 2
-SAMPLE = Path("sample")
-GB = 1e9
 CPU = torch.device("cpu")
 
 
@@ -102,7 +99,7 @@ def our_estimator() -> Learned:
 
 def seconds_to_estimate(estimator: Learned, path: Path, device: torch.device = CPU) -> float:
     """Wall-clock time of the whole estimate of a scan on disk."""
-    calibration = read_calibration(SAMPLE / "calib_matrix.csv")
+    calibration = sample_calibration()
     with open_hdf5(path) as file:
         frames = Hdf5Frames(find_dataset(file, "frames"))
         return seconds(lambda: estimator.estimate(frames, calibration, device))
@@ -123,13 +120,6 @@ def seconds_a_pair(network: torch.nn.Module, path: Path, pairs: int) -> float:
     return float(np.median(taken[1:]))
 
 
-def sample_frames() -> NDArray[np.uint8]:
-    """The sample's frames (N, H, W)."""
-    with h5py.File(next((SAMPLE / "frames").glob("*/*.h5"))) as file:
-        frames: NDArray[np.uint8] = file["frames"][()]
-    return frames
-
-
 @contextmanager
 def scan_on_disk(frames: int) -> Iterator[Path]:
     """An HDF5 file of the sample's frames over and over, to and fro, while the block runs."""
@@ -143,19 +133,6 @@ def scan_on_disk(frames: int) -> Iterator[Path]:
                 rest = min(len(there_and_back), frames - start)
                 written[start : start + rest] = there_and_back[:rest]
         yield path
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock time of a call."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def say(line: str) -> None:
-    """One line of the benchmark's output."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@
 ways, and what the network then sees in pairs of them. No scan but simulated ones.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import held_out
+from bench.console import say
 from bench.measured import CPU, truth_of
 from bench.pairs import Pairs
 from model.learned import Learned
@@ -88,8 +88,7 @@ def main() -> None:
     estimator = Learned.from_weights()
     for name, shown in RECORDINGS.items():
         found = [pairs(estimator, sources[key], shown) for key in SCANS]
-        sys.stdout.write(f"{name}: {line(found)}\n")
-        sys.stdout.flush()
+        say(f"{name}: {line(found)}")
 
 
 def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, Motions]:

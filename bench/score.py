@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 
 from bench import held_out
+from bench.console import say
 from bench.measured import OURS, Ours, measure
 from bench.score_bars import Bar, real_bars, simulated_bars
 from bench.score_tables import Group, groups, text
@@ -131,12 +132,6 @@ def as_json(
         },
         "bars": [asdict(bar) | {"held": bar.held} for bar in bars],
     }
-
-
-def say(*lines: str) -> None:
-    """Lines of the score's output."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
 
 
 def parser() -> argparse.ArgumentParser:

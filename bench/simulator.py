@@ -4,7 +4,6 @@
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from bench.console import say
 from sim import EVALUATION_SEED, measure
 from sim.imaging import LINES, Beamformer
 from sim.probe import FWHM_PER_SIGMA, PROBES
@@ -27,12 +27,6 @@ Float64 = NDArray[np.float64]
 TARGETS = {"LP": 0.361, "LL": 0.303, "GP": 28.5, "GL": 19.2}
 DISTANCES_MM = np.array([0.0, 0.15, 0.25, 0.35, 0.5, 0.7, 0.9, 1.2, 1.6, 2.2, 3.0])
 PATCH, SEARCH = 48, 8  # pixels
-
-
-def say(text: str) -> None:
-    """Print one line now."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def physics() -> None:

@@ -14,12 +14,12 @@ as `sim.scan.Scan.frame` does, it is told the motion so blurred. Its error is no
 anatomy tells more.
 """
 
-import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.console import say
 from sim import EVALUATION_SEED, motion
 from sim.probe import Probe
 from sim.scan import IMAGES, Scan, draw_recipe
@@ -64,10 +64,10 @@ def main() -> None:
             unknown, known = (floor(moved, lens_is_known=known) for known in (False, True))
             sharp = [replace(one, shown=one.xi) for one in moved]
             sharp_unknown, sharp_known = (floor(sharp, lens_is_known=k) for k in (False, True))
-            sys.stdout.write(
+            say(
                 f"{name}, interval {interval}: error over identity's {unknown:.3f}, {known:.3f} "
                 f"if the lens were known; without persistence {sharp_unknown:.3f}, "
-                f"{sharp_known:.3f}\n"
+                f"{sharp_known:.3f}"
             )
 
 

@@ -3,35 +3,33 @@
 `python -m bench.volume`, on frames of noise along the trajectory of a rotation scan.
 """
 
-import sys
-import time
+from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.console import say, seconds
+from bench.sample import sample_calibration
 from tusrec import poses
 from tusrec.layouts import IMAGE_SIZE
 from view.volume import COMPOUNDINGS, INTERPOLATIONS, Method, grid_around, reconstruct
 
 FRAMES = 150
 SPACING = 0.5
-SCALE = np.diag([0.229389190673828, 0.220979690551758, 1.0, 1.0])
 
 
 def main() -> None:
     """Measure every method and print one line for each."""
     frames = np.random.default_rng(0).integers(0, 256, (FRAMES, *IMAGE_SIZE)).astype(np.uint8)
     pixels = np.ones(IMAGE_SIZE, np.bool_)
-    places = rotation(FRAMES) @ SCALE
+    places = rotation(FRAMES) @ sample_calibration().scale
     grid = grid_around(places, pixels, SPACING)
-    sys.stdout.write(f"{' x '.join(map(str, grid.size))} voxels of {SPACING} mm\n")
+    say(f"{' x '.join(map(str, grid.size))} voxels of {SPACING} mm")
     for interpolation, compounding in product(INTERPOLATIONS, COMPOUNDINGS):
         method = Method(interpolation, compounding)
-        started = time.perf_counter()
-        reconstruct(frames, places, pixels, grid, method)
-        rate = FRAMES / (time.perf_counter() - started)
-        sys.stdout.write(f"{interpolation} {compounding}: {rate:.0f} frames/s (bar: 30)\n")
+        rate = FRAMES / seconds(partial(reconstruct, frames, places, pixels, grid, method))
+        say(f"{interpolation} {compounding}: {rate:.0f} frames/s (bar: 30)")
 
 
 def rotation(frames: int) -> NDArray[np.float64]:

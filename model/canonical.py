@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from model import block_matching
 from model.block_matching import Grid
+from model.speckle import half_width
 from tusrec.frames import Frames, evenly_spread
 
 SIDE = 320  # pixels of the square canvas
@@ -157,12 +158,12 @@ def _speckle_size(
     rows = max(round(height * spacing_mm[1] / pixel_mm[1]), 16)
     columns = max(round(width * spacing_mm[0] / pixel_mm[0]), 16)
     image, valid = block_matching.normalise(frames, mask, Grid((rows, columns), pixel_mm, (), ()))
-    lateral, axial = (_half_width(image, valid, dim) for dim in (2, 1))
+    lateral, axial = (float(half_width(_profile(image, valid, dim))[0]) for dim in (2, 1))
     return lateral * width * spacing_mm[0] / columns, axial * height * spacing_mm[1] / rows
 
 
-def _half_width(image: Tensor, valid: Tensor, dim: int) -> float:
-    """Lag in pixels at which the correlation of (S, H, W) along `dim` first falls to one half."""
+def _profile(image: Tensor, valid: Tensor, dim: int) -> NDArray[np.float64]:
+    """Correlation (1, L) of (S, H, W) along `dim` at lags 0, 1, ... until it is below one half."""
     profile = [1.0]
     length = image.shape[dim]
     energy = float(image.square().sum() / valid.sum().clamp(min=1.0))
@@ -171,8 +172,8 @@ def _half_width(image: Tensor, valid: Tensor, dim: int) -> float:
         both = valid.narrow(dim, 0, length - lag) * valid.narrow(dim, lag, length - lag)
         profile.append(float((a * b).sum() / both.sum().clamp(min=1.0)) / max(energy, 1e-6))
         if profile[-1] < 0.5:
-            return lag - 1 + (profile[-2] - 0.5) / (profile[-2] - profile[-1])
-    return float(len(profile) - 1)
+            break
+    return np.array([profile])
 
 
 def _sample(frames: Frames) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from model.repeats import Spans, seen_once
 from model.screen import without_screen
 from model.signs import choose_signs
 from model.speckle import Speckle, measure_speckle
+from model.steps import STEP_SD
 from tusrec import poses
 from tusrec.calibration import Calibration
 from tusrec.frames import Frames, evenly_spread
@@ -34,7 +35,7 @@ SLICE = 8  # frames read at a time; their spectra take some 40 MB each
 SPECKLE_SAMPLES = 8  # frames that speckle is measured on
 
 # Hand motion from one frame to the next: rotation in the plane, x, y; then z and its slopes.
-IN_PLANE_PRIOR_SD = np.array([np.radians(0.5), 0.3, 0.3])
+IN_PLANE_PRIOR_SD = STEP_SD[0]
 ELEVATION_PRIOR_SD = np.array([0.5, np.radians(0.25), np.radians(0.25)])
 # What is wrong with a pair whatever its interval: persistence of the image, dragged tissue.
 IN_PLANE_PAIR_SD = np.array([np.radians(0.1), 0.1, 0.1])
@@ -42,6 +43,7 @@ ELEVATION_PAIR_SD = np.array([0.1, np.radians(0.2), np.radians(0.2)])
 SHIFT_FLOOR_MM = 0.03  # tissue is pressed and slides, so no patch is better than this
 SCALE_SD = 0.5  # share of elevational motion that ELEVATIONAL_OVER_LATERAL leaves open
 LEAST_HEIGHT = 0.05  # of a peak that says anything
+CHANCE_SD = 2.0  # of a sample correlation; by chance the highest of nine places has 1.5
 
 
 @dataclass(frozen=True)
@@ -177,19 +179,36 @@ def _match(a: Patches, b: Patches, speckle: Speckle, grid: Grid) -> Pairs:
     """Match frames `a` with frames `b`, pairwise.
 
     All patches together say where to look; each patch's own peak within reach then enters the
-    rigid fit; what correlation is left is read near the place the fit gives.
+    rigid fit; what correlation is left is read near the place the fit gives. Pairs that may have
+    moved further than is searched tell nothing of their motion in the plane.
     """
     pixel_mm, centres = np.array(grid.pixel_mm), grid.centres_mm()
     surface = block_matching.correlate(a, b)
-    common = block_matching.common_shift(surface)[:, None]
-    peaks = block_matching.find_peaks(surface, common, block_matching.GLOBAL_REACH)
+    common = block_matching.common_shift(surface)
+    peaks = block_matching.find_peaks(surface, common[:, None], block_matching.GLOBAL_REACH)
     shifts = peaks.shift.double().cpu().numpy() * pixel_mm
     sd = _shift_sd(peaks.height.double().cpu().numpy(), speckle)
     motion, information = rigid_fit.fit_in_plane(shifts, sd, centres, 2 * IN_PLANE_PRIOR_SD)
     expected = rigid_fit.predicted_shifts(motion, centres) / pixel_mm
     near = torch.from_numpy(np.clip(expected.round(), 1 - MARGIN, MARGIN - 1)).to(surface.device)
-    height = block_matching.find_peaks(surface, near, 1).height
-    return Pairs(motion, information, height.double().cpu().numpy())
+    height = block_matching.find_peaks(surface, near, 1).height.double().cpu().numpy()
+    seen = _within_search(common) & _above_chance(height, speckle)
+    return Pairs(motion, seen[:, None, None] * information, height)
+
+
+def _within_search(common: torch.Tensor) -> NDArray[np.bool_]:
+    """Which pairs (n,) have their common shift (n, 2) inside of what is searched."""
+    return np.asarray((common.abs() < MARGIN).all(dim=1).cpu().numpy())
+
+
+def _above_chance(height: Array, speckle: Speckle) -> NDArray[np.bool_]:
+    """Which pairs (n,) are more alike than chance makes frames in most patches that show speckle.
+
+    height: (n, P). Peaks of chance agree on a shift too, with each other and not with the motion.
+    """
+    chance = np.maximum(speckle.floor, CHANCE_SD / np.sqrt(np.maximum(speckle.cells, 1.0)))
+    shown, alike = height != 0, height > chance
+    return np.asarray(2 * alike.sum(axis=1) > shown.sum(axis=1))
 
 
 def _shift_sd(height: Array, speckle: Speckle) -> Array:

@@ -24,7 +24,7 @@ from model.interface import LocalMotions
 from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
 from model.repeats import Spans, seen_once
 from model.screen import without_screen
-from model.steps import Pairs, fused, moved_origin
+from model.steps import Pairs, fused
 from model.surroundings import Stretches, Told, parts_of, told_pairs
 from model.weights import load_into, load_weights
 from tusrec import poses
@@ -87,7 +87,7 @@ class Learned:
         stretch = self._network.step_stretch.double().cpu().numpy()
         covariance *= np.outer(stretch, stretch)
         T = poses.about_point(poses.exp(xi), -canvas.centre_mm)
-        to_centre = moved_origin(calibration.centre_mm(*frames.shape[1:]) - canvas.centre_mm)
+        to_centre = poses.moved_origin(calibration.centre_mm(*frames.shape[1:]) - canvas.centre_mm)
         return LocalMotions(T, to_centre @ covariance @ to_centre.T)
 
     def pairs(

@@ -44,15 +44,15 @@ def measure_speckle(samples: Sequence[Patches], indices: Sequence[int], grid: Gr
     bend = np.stack([2 * (1 - lateral[:, 1]), 2 * (1 - axial[:, 1])], axis=-1)
     shown = peak / len(samples)
     return Speckle(
-        np.where(peak > 0, _half_width(lateral) * grid.pixel_mm[0], 0.0),
+        np.where(peak > 0, half_width(lateral) * grid.pixel_mm[0], 0.0),
         np.maximum(bend / np.array(grid.pixel_mm) ** 2, 0.01),
         shown * PATCH**2 / np.maximum((surface**2).sum(axis=(1, 2)), 1.0),
         _floor(samples, indices),
     )
 
 
-def _half_width(profile: Array) -> Array:
-    """Lag (P,) in pixels at which profiles (P, L), 1 at lag 0, first fall to one half."""
+def half_width(profile: Array) -> Array:
+    """Lag (P,) in pixels at which profiles (P, L), 1 at lag 0, first fall to one half, or L - 1."""
     below = profile < 0.5
     below[:, 0], below[:, -1] = False, True
     after = below.argmax(axis=1)

@@ -83,14 +83,6 @@ def _believed(
     return {**in_plane, 1: in_full(in_plane[1], factor)}, choose_signs(doubted, moments), True
 
 
-def moved_origin(shift: Array) -> Array:
-    """Matrix (6, 6) that takes small xi about a point to xi about that point + shift (3,) mm."""
-    matrix = np.eye(6)
-    x, y, z = shift
-    matrix[3:, :3] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]  # w x shift
-    return matrix
-
-
 def _in_plane(pairs: Pairs) -> Motions:
     return {k: _part(pair, IN_PLANE) for k, pair in pairs.items()}
 

@@ -7,11 +7,11 @@ right on average; a tracked scan tells it exactly, as one factor on elevation, t
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cells import ACROSS
 from model.interface import LocalMotions
 from tusrec import poses
 from tusrec.metrics import Motion
 
-ACROSS = [0, 1, 5]  # places of tilt, turn and elevation in exponential coordinates
 INTERVAL = 4  # frames over which motion is compared: a tracker's jitter is small beside it
 
 
@@ -21,7 +21,7 @@ def scaled(local: LocalMotions, centre: NDArray[np.float64], factor: float) -> L
     centre: (3,) mm.
     """
     factors = np.ones(6)
-    factors[ACROSS] = factor
+    factors[list(ACROSS)] = factor
     xi = poses.log(poses.about_point(local.T_previous_from_frame, centre)) * factors
     T = poses.about_point(poses.exp(xi), -centre)
     return LocalMotions(T, local.covariance * np.outer(factors, factors))

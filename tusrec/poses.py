@@ -122,5 +122,13 @@ def about_point(T_a_from_b: NDArray[np.float64], point: NDArray[np.float64]) -> 
     return inverse(shift) @ T_a_from_b @ shift
 
 
+def moved_origin(shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix (6, 6) that does as `about_point` to small coordinates; shift (3,) mm to the point."""
+    matrix = np.eye(6)
+    x, y, z = shift
+    matrix[3:, :3] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]  # w x shift
+    return matrix
+
+
 def _first(mask: NDArray[np.bool_] | np.bool_) -> int:
     return int(np.flatnonzero(mask)[0])

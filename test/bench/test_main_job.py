@@ -30,3 +30,13 @@ def test_the_report_of_a_prediction_that_failed_is_not_measured(
     monkeypatch.setattr(predict, "main", lambda arguments: 3)
     with pytest.raises(TusrecError, match=r"predict\.py: found exit code 3"):
         report.main(None)
+
+
+def test_without_a_browser_the_report_is_measured_but_for_its_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("selenium")
+    from bench import report
+
+    monkeypatch.setattr(report, "CHROMIUM", None)
+    assert "not measured, no Chromium" in report.drawing(tmp_path / "report.html")

@@ -105,6 +105,19 @@ def test_an_in_plane_motion_is_recovered(theta: float, x: float, y: float) -> No
     assert found[2] == pytest.approx(theta, abs=0.001)
 
 
+@pytest.mark.parametrize("step", [1.65, 2.5])
+def test_a_shift_beyond_the_search_is_as_unsure_as_if_nothing_were_seen(step: float) -> None:
+    frames = np.stack([moved(0, step * index, 0) for index in (-2, -1, 0, 1, 2)])
+    sd = np.sqrt(np.diagonal(estimate(frames).covariance, axis1=1, axis2=2))
+    np.testing.assert_allclose(sd[:, 2:5], np.tile(classical.IN_PLANE_PRIOR_SD, (4, 1)))
+
+
+def test_frames_alike_by_chance_alone_tell_nothing_of_motion_in_the_plane() -> None:
+    motions = estimate(noise(12, 200, 240))
+    sd = np.sqrt(np.diagonal(motions.covariance, axis1=1, axis2=2))
+    np.testing.assert_allclose(sd[:, 2:5], np.tile(classical.IN_PLANE_PRIOR_SD, (11, 1)))
+
+
 def test_the_decorrelation_curve_is_half_at_one_half_width_and_its_inverse_inverts_it() -> None:
     distance = np.linspace(0, 1.8, 50)
     correlation = correlation_at(distance)
@@ -159,6 +172,18 @@ def test_the_rigid_fit_ignores_one_patch_that_went_astray(
     np.testing.assert_allclose(motion[0, 1:], [x, y], atol=0.03)
     assert motion[0, 0] == pytest.approx(theta, abs=0.002)
     assert (np.linalg.eigvalsh(information[0]) > 0).all()
+
+
+def test_the_rigid_fit_is_less_sure_where_patches_scatter_more_than_their_sd() -> None:
+    centres = np.stack(np.meshgrid(np.linspace(-20, 20, 5), np.linspace(-15, 15, 4)), -1)
+    centres = centres.reshape(-1, 2)
+    sd, scatter = 0.02, 1.8  # so that no patch is taken for one that went astray
+    shifts = np.random.default_rng(0).choice([-scatter, scatter], (1, 20, 2)) * sd
+    _, information = fit_in_plane(
+        np.concatenate([0 * shifts, shifts]), np.full((2, 20, 2), sd), centres, np.full(3, 10.0)
+    )
+    sure, unsure = (np.diagonal(one) for one in information)
+    np.testing.assert_allclose(sure / unsure, scatter**2, rtol=0.2)
 
 
 @settings(max_examples=40, deadline=None)

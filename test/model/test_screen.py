@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.persistence import lingering
+from model.persistence import find_undoing, lingering
 from model.screen import Screen, without_screen
 
 COUNT, ROWS, COLUMNS = 96, 100, 124
@@ -35,6 +35,11 @@ def test_clutter_and_persistence_are_found_beside_each_other() -> None:
     screen = Screen.of(shown(0.3, 15.0))
     np.testing.assert_allclose(screen.undoing, lingering(0.3), atol=0.03)
     assert np.abs(screen.clutter.astype(float)).mean() > 6
+
+
+def test_persistence_is_sought_in_frames_as_they_are_shown() -> None:
+    frames = shown(0.3, 15.0)
+    np.testing.assert_array_equal(Screen.of(frames).undoing, find_undoing(frames))
 
 
 def test_both_are_taken_out() -> None:

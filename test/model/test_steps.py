@@ -1,13 +1,12 @@
 """Pairs made into steps: exact where they agree, signed up to one mirror, in full."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.canonical import Canvas
+from model.cells import IN_PLANE
+from model.fusion import Prior, fuse_intervals, with_shared_error
 from model.pose_net import INTERVALS
-from model.steps import fused, moved_origin
-from tusrec import poses
+from model.steps import fused
 
 CANVAS = Canvas((0, 400, 0, 400), (300, 300), (0.2, 0.2), (0.4, 0.2))
 MIRROR = np.array([-1, -1, 1, 1, 1, -1])
@@ -44,6 +43,25 @@ def test_perfect_pairs_fuse_to_the_steps_up_to_one_mirror() -> None:
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
+def test_pairs_are_believed_in_and_across_the_picture_as_if_they_shared_errors() -> None:
+    scale, true = 1e-4, onward(20, change=0.1)
+    pairs = pairs_of(true, scale)
+    _, covariance = fused(pairs, CANVAS, np.ones(len(true), np.int64))
+    alike = {
+        k: (motion[:, IN_PLANE], np.tile(np.eye(3) / (2 * scale**2), (len(motion), 1, 1)))
+        for k, (motion, _) in pairs.items()
+    }
+    _, expected = fuse_intervals(with_shared_error(alike), len(true), Prior(np.ones(3)))
+    found, each = (np.diagonal(one, axis1=1, axis2=2) for one in (covariance, expected))
+    np.testing.assert_allclose(found, np.tile(each, 2), rtol=1e-2)
+
+
+def test_a_probe_that_slides_on_does_not_tilt_in_proportion_to_its_travel() -> None:
+    true = np.tile([0.01, 0, 0, 0, 0, 1.0], (100, 1))
+    xi, _ = fused(pairs_of(true, 1e-3), CANVAS, np.ones(len(true), np.int64))
+    np.testing.assert_allclose(np.abs(xi), np.abs(true) * [0, 1, 1, 1, 1, 1], atol=1e-3)
+
+
 def test_steps_come_out_in_full_where_neighbours_show_part_of_their_motion() -> None:
     true = onward(40, change=0.02)
     pairs = pairs_of(true, 0.02)
@@ -67,13 +85,3 @@ def test_a_step_that_nothing_shows_is_as_unsure_as_the_frames_that_it_spans_are_
     np.testing.assert_allclose(grown, 12, rtol=1e-3)
     others = np.arange(len(true)) != 10
     np.testing.assert_allclose(longer[others], steady[others], rtol=1e-6, atol=1e-12)
-
-
-@given(st.tuples(*[st.floats(-50, 50)] * 3).map(np.array))
-@settings(max_examples=25, deadline=None)
-def test_a_moved_origin_changes_a_small_motion_as_the_full_transform_does(
-    shift: np.ndarray,
-) -> None:
-    xi = np.array([2e-5, -1e-5, 3e-5, 1e-4, 2e-4, -1e-4])
-    expected = poses.log(poses.about_point(poses.exp(xi), shift))
-    np.testing.assert_allclose(moved_origin(shift) @ xi, expected, atol=1e-6)

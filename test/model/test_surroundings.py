@@ -79,12 +79,11 @@ def test_pairs_further_apart_are_told_of_nearer_stretches() -> None:
     assert heard[-1] > -20
 
 
-def test_no_more_stretches_are_kept_than_are_told_of() -> None:
+def test_the_newest_stretches_are_kept_and_no_more_than_are_told_of() -> None:
     part = stretches(0.0)
     for number in range(100):
         part = stretches(float(number)).after_those_of(part)
-    assert len(part.middles) == KEPT + 1
-    assert part.middles[-1] == 99
+    assert part.middles.tolist() == list(range(99 - KEPT, 100))
 
 
 def test_a_stretch_that_is_far_away_is_all_that_is_told_where_there_is_no_other() -> None:

@@ -163,6 +163,13 @@ def test_a_turn_about_a_point_has_no_translation_there() -> None:
     np.testing.assert_allclose(poses.about_point(T, centre), expected, atol=1e-12)
 
 
+@given(arrays(np.float64, 3, elements=st.floats(-50, 50)))
+def test_a_moved_origin_changes_a_small_motion_as_the_full_transform_does(shift: Array) -> None:
+    xi = np.array([2e-5, -1e-5, 3e-5, 1e-4, 2e-4, -1e-4])
+    expected = poses.log(poses.about_point(poses.exp(xi), shift))
+    np.testing.assert_allclose(poses.moved_origin(shift) @ xi, expected, atol=1e-6)
+
+
 @given(transforms(3, rotation=np.pi))
 def test_tracked_poses_rounded_to_four_digits_pass_as_rigid(T: Array) -> None:
     poses.require_rigid(T.round(4), "poses")
