@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# torch takes for ever to import, and says when that begins.
+# numpy takes for ever to import, and says when that begins.
 SLOW_IMPORT = """
 import runpy, sys, time
 class Slow:
     def find_spec(self, name, *_):
-        if name == "torch":
+        if name == "numpy":
             print("importing", flush=True)
             time.sleep(60)
 sys.meta_path.insert(0, Slow())
@@ -25,7 +25,9 @@ runpy.run_path(sys.argv[1], run_name="__main__")
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, ""), (signal.SIGINT, -signal.SIGINT, "interrupted\n")],
 )
-@pytest.mark.parametrize("command", ["predict.py", "train.py"])
+@pytest.mark.parametrize(
+    "command", ["predict.py", "evaluate.py", "reconstruct.py", "simulate.py", "train.py"]
+)
 def test_a_signal_ends_a_command_that_still_imports_without_a_traceback(
     command: str, number: signal.Signals, code: int, said: str
 ) -> None:
