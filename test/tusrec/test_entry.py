@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# numpy takes for ever to import, and says when that begins.
+# What is slow to import takes for ever, and says when it begins.
 SLOW_IMPORT = """
 import runpy, sys, time
 class Slow:
     def find_spec(self, name, *_):
-        if name == "numpy":
+        if name in ("torch", "numpy"):
             print("importing", flush=True)
             time.sleep(60)
 sys.meta_path.insert(0, Slow())
