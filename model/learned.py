@@ -18,10 +18,12 @@ from model import block_matching
 from model.agreement import in_agreement
 from model.canonical import Canvas, network_input, to_canvas
 from model.cells import FREEDOMS, block_shifts
+from model.compared import Compared, means_by_group
 from model.device import Batches, fast_arithmetic
+from model.encoded import STEP, Encoded
 from model.folding import without_batch_norm
 from model.interface import LocalMotions
-from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet, Seen, means_by_group
+from model.pose_net import INTERVALS, PoseNet, Seen
 from model.repeats import Spans, seen_once
 from model.screen import without_screen
 from model.steps import Pairs, fused

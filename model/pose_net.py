@@ -9,8 +9,6 @@ follows from its cells in closed form (`cell_fit`). Then the frames are laid on 
 motion says, and what still differs is read in the same way (`alignment`).
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +19,6 @@ from model.alignment import (
     KERNEL,
     STRIDE,
     TRAITS,
-    Detail,
     cosines,
     detail_of,
     remainder,
@@ -37,8 +34,9 @@ from model.cells import (
     cell_shifts,
     centres,
     geometry,
-    of_cells,
 )
+from model.compared import SUMMARY, TOLD_GAP, WIDTH, Compared, law, means_by_group
+from model.encoded import CHANNELS, LARGEST_STEPS, OWN, STEP, Encoded, cut, padded, rows
 
 ARCHITECTURE = (
     "canvas 320x320 of local contrast and validity, encoded once to 32 channels at 80x80; "
@@ -48,140 +46,12 @@ ARCHITECTURE = (
 )
 INTERVALS = (1, 2, 4, 8)  # frames from one to the other: each is known roughly from half of it
 DESCRIPTION = 6  # numbers that describe the scan, `Canvas.description`
-CELL_SIDE = 4  # places of the fine map to a cell, and of the coarse one to a block
-CHANNELS = 32
 STEM = 48  # filters of KERNEL pixels at every STRIDE-th
-OWN = 32  # numbers a cell that say what one frame's speckle looks like
-WIDTH = 64
 DILATIONS = (1, 2, 4, 1)
-STEP, LARGEST_STEPS = 8, 5  # pixels by which known shifts are taken out, and how many times
-TOLD_GAP = 2  # frames from one to the other: not told apart beyond, and near up to here
-SUMMARY = WIDTH + 1  # numbers a cell that sum up pairs: what they look like, and speckle's share
 MOVED = 6  # numbers a cell that tell how far it moved within the picture
 LOG_SCALES = (-5.0, 3.0)  # least and largest
 LOG_WEIGHTS = (-3.0, 7.0)
 LEAST_SHOWN = 1.0  # cells of speckle that both frames must show for their motion to be seen at all
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What comparisons need to know of each of B frames.
-
-    fine, coarse: (B, places, CHANNELS + 1) features at every place of a padded map, and in the
-        last channel the share of speckle there.
-    cells, blocks: (B, CELLS^2 or BLOCKS^2, pixels, CHANNELS) these cut into cells, see `_cut`.
-    own: (B, OWN + 1, CELLS, CELLS) cells' correlation with themselves, and the share of speckle.
-    image, gradient, structure, filtered: as in `alignment.Detail`.
-    """
-
-    fine: Tensor
-    coarse: Tensor
-    cells: Tensor
-    blocks: Tensor
-    own: Tensor
-    image: Tensor
-    gradient: Tensor
-    structure: Tensor
-    filtered: Tensor
-
-    def __getitem__(self, part: slice) -> "Encoded":
-        """Successive frames."""
-        return Encoded(*(getattr(self, name)[part] for name in self.__dataclass_fields__))
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.own)
-
-    @classmethod
-    def joined(cls, parts: Sequence["Encoded"], room: "Encoded | None" = None) -> "Encoded":
-        """The frames of all parts; in `room`, if it holds as many, as new memory takes longer."""
-        names, count = cls.__dataclass_fields__, sum(map(len, parts))
-        columns = ([getattr(part, name) for part in parts] for name in names)
-        if room is None or len(room) < count:
-            return cls(*map(torch.cat, columns))
-        room = room[:count]
-        places = (getattr(room, name) for name in names)
-        return cls(*(torch.cat(c, out=place) for c, place in zip(columns, places, strict=True)))
-
-    def copy(self) -> "Encoded":
-        """The same frames in memory of their own."""
-        return Encoded.joined([self])
-
-    def view(self, numbers: Tensor, guess: Tensor | None = None) -> "View":
-        """Some of the frames (P,), as often as they are asked for, each for one comparison.
-
-        guess: (P, BLOCKS^2, 2) shifts in pixels from here to the frame that it is compared with,
-        as far as they are known; whole steps of them are taken out.
-        """
-        own = rows(self.own, numbers)
-        share = own[:, -1].flatten(1).float()
-        steps = None if guess is None else _whole_steps(guess)
-        if steps is None:
-            cells, blocks = (rows(part, numbers) for part in (self.cells, self.blocks))
-            return View(cells, blocks, own, share, share.new_zeros(*share.shape, 2))
-        blocks, _ = _cut(self.coarse, numbers, BLOCKS, steps)
-        steps = of_cells(steps)
-        cells, share = _cut(self.fine, numbers, CELLS, steps)
-        return View(cells, blocks, own, share, STEP * steps)
-
-    def detail(self, numbers: Tensor) -> Detail:
-        """Some of the frames (P,) as they are laid on others."""
-        parts = (self.image, self.gradient, self.structure, self.filtered)
-        return Detail(*(rows(part, numbers) for part in parts))
-
-
-@dataclass(frozen=True)
-class View:
-    """A frame as it is compared with another: cells, blocks, own as in `Encoded`.
-
-    share: (P, CELLS^2) of a cell that shows speckle. ahead: (P, CELLS^2, 2) shifts that have been
-    taken out, in pixels.
-    """
-
-    cells: Tensor
-    blocks: Tensor
-    own: Tensor
-    share: Tensor
-    ahead: Tensor
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What two frames look like side by side, of B pairs.
-
-    cells: (B, WIDTH, CELLS, CELLS). share: (B, CELLS^2) of a cell that shows speckle in both.
-    ahead: (B, CELLS^2, 2) shift in pixels that has been taken out before they were compared.
-    """
-
-    cells: Tensor
-    share: Tensor
-    ahead: Tensor
-
-    def __getitem__(self, part: slice) -> "Compared":
-        """Successive pairs."""
-        return Compared(self.cells[part], self.share[part], self.ahead[part])
-
-    @classmethod
-    def joined(cls, parts: Sequence["Compared"]) -> "Compared":
-        """The pairs of all parts."""
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*(torch.cat(column) for column in columns))
-
-    def weighted(self, near: Tensor) -> Tensor:
-        """Cells by the speckle they show, and how much that is: (B, 2 SUMMARY, CELLS, CELLS).
-
-        The second half is nothing but of pairs that are `near` (B,). `_Verdict` wants the mean over
-        some pairs of the same part of the scan.
-        """
-        share = self.share.reshape(-1, 1, CELLS, CELLS)
-        every = torch.cat([self.cells.float() * share, share], dim=1)
-        return torch.cat([every, every * near.reshape(-1, 1, 1, 1)], dim=1)
-
-    def overall(self) -> Tensor:
-        """Mean (B, WIDTH) of the cells by the speckle they show; a product is fast on a CPU."""
-        cells = self.cells.permute(0, 2, 3, 1).flatten(1, 2)
-        sums = (self.share.to(cells.dtype)[:, None] @ cells)[:, 0].float()
-        return sums / (self.share.sum(dim=1, keepdim=True) + 1e-3)
 
 
 @dataclass(frozen=True)
@@ -268,13 +138,13 @@ class PoseNet(nn.Module):
         seen = torch.cat([filtered, self.texture(filtered)], dim=1)
         shown = functional.avg_pool2d(canvases[:, 1:], STRIDE).to(seen.dtype)
         half = functional.avg_pool2d(shown, 2)
-        fine = _padded(torch.cat([self.features(seen) * shown, shown], dim=1), STEP // STRIDE)
-        coarse = _padded(torch.cat([self.coarse(seen) * half, half], dim=1), STEP // STRIDE // 2)
+        fine = padded(torch.cat([self.features(seen) * shown, shown], dim=1), STEP // STRIDE)
+        coarse = padded(torch.cat([self.coarse(seen) * half, half], dim=1), STEP // STRIDE // 2)
         numbers = torch.arange(len(fine), device=fine.device)
-        cells, share = _cut(fine, numbers, CELLS)
+        cells, share = cut(fine, numbers, CELLS)
         own = _on_grid(self.own(_correlations(cells, cells)), CELLS)
         own = torch.cat([own, share.reshape(-1, 1, CELLS, CELLS).to(own.dtype)], dim=1)
-        blocks, _ = _cut(coarse, numbers, BLOCKS)
+        blocks, _ = cut(coarse, numbers, BLOCKS)
         return Encoded(fine, coarse, cells, blocks, own, **vars(detail_of(canvases)))
 
     def compare(self, frames: Encoded, pairs: Tensor, guess: Tensor | None = None) -> Compared:
@@ -322,7 +192,7 @@ class _Verdict(nn.Module):
         the scan. part: (B,) that each pair is of. description: (B, DESCRIPTION).
         """
         every, near = scan[:, :SUMMARY], scan[:, SUMMARY:]
-        known = torch.cat([_law(every, near)[part], pairs.overall(), description], dim=1)
+        known = torch.cat([law(every, near)[part], pairs.overall(), description], dim=1)
         told = self.scan(known)[:, :, None, None].to(pairs.cells.dtype)
         usual = self.usual((every[:, :-1] / (every[:, -1:] + 1e-3)).to(pairs.cells.dtype))
         considered = self.consider(pairs.cells + told + usual[part])
@@ -348,47 +218,6 @@ def _start_from_cosines(stem: nn.Conv2d, features: nn.Conv2d) -> None:
         features.weight[:, :CHANNELS, 0, 0] += torch.eye(CHANNELS)
 
 
-def rows(values: Tensor, numbers: Tensor) -> Tensor:
-    """Rows `numbers` (P,) of values; a view, which saves much of the CPU's time, if successive."""
-    if numbers.device.type == "cpu" and len(numbers):
-        first = int(numbers[0])
-        if torch.equal(numbers, torch.arange(first, first + len(numbers))):
-            return values[first : first + len(numbers)]
-    return values.index_select(0, numbers)
-
-
-def _whole_steps(guess: Tensor) -> Tensor | None:
-    """Whole steps of shifts; nothing where it is cheap to see that all are 0."""
-    steps = (guess / STEP).round().clamp(-LARGEST_STEPS, LARGEST_STEPS)
-    return steps if steps.device.type != "cpu" or bool(steps.any()) else None
-
-
-def _overall(weighted: Tensor) -> Tensor:
-    """Means over the picture (B, WIDTH) of half of `Compared.weighted` (B, SUMMARY, ...)."""
-    sums = weighted.sum(dim=(2, 3))
-    return sums[:, :-1] / (sums[:, -1:] + 1e-3)
-
-
-def _law(every: Tensor, near: Tensor) -> Tensor:
-    """Means over the picture and all pairs, and by how much near ones differ: (G, 2 WIDTH).
-
-    That tells how speckle is lost: by a single look little at first and then more, by a mean of
-    looks as much with every frame, to noise all at once. every, near: (G, SUMMARY, CELLS, CELLS) of
-    all pairs and of the near ones, which may show no speckle at all: then they differ by nothing.
-    """
-    overall = _overall(every)
-    any_near = near[:, -1].sum(dim=(1, 2)) > 0
-    return torch.cat([overall, (_overall(near) - overall) * any_near[:, None]], dim=1)
-
-
-def means_by_group(compared: Compared, pairs: Tensor, group: Tensor) -> Tensor:
-    """Means (G, ...) of `Compared.weighted` over the pairs (P, 3) of each group (P,) 0..G-1."""
-    values = compared.weighted(pairs[:, 2] <= TOLD_GAP)
-    one_hot = functional.one_hot(group).mT.to(values.dtype)
-    means = (one_hot / one_hot.sum(dim=1, keepdim=True).clamp(min=1)) @ values.flatten(1)
-    return means.reshape(-1, *values.shape[1:])
-
-
 def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
     """Motion (B, 6), and logarithms of its standard deviations were the cells independent."""
     places, ratio = geometry(description)
@@ -398,37 +227,6 @@ def _fit(shifts: Tensor, weights: Tensor, description: Tensor) -> tuple[Tensor, 
     motion = torch.cat([across, in_plane], dim=1)[:, order]
     known = [part.diagonal(dim1=1, dim2=2) for part in (known_across, known_in_plane)]
     return motion, -0.5 * torch.cat(known, dim=1)[:, order].log()
-
-
-def _padded(features: Tensor, pixels: int) -> Tensor:
-    """(B, C, n, n) -> (B, places, C), with nothing around it, LARGEST_STEPS of `pixels` wide."""
-    return functional.pad(features, (LARGEST_STEPS * pixels,) * 4).flatten(2).mT.contiguous()
-
-
-def _cut(
-    features: Tensor, numbers: Tensor, grid: int, steps: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Cells (P, grid^2, pixels, CHANNELS) of frames `numbers` (P,), and the share they show.
-
-    features: of `_padded`. steps: (P, grid^2, 2) by which each cell's content lies further along
-    in the other frame, so that it is looked up as far back here.
-    Of unit energy in each cell and channel.
-    """
-    width = math.isqrt(features.shape[1])
-    margin = (width - CELL_SIDE * grid) // 2
-    line = margin + torch.arange(CELL_SIDE * grid, device=features.device)
-    places = (line[:, None] * width + line).reshape(grid, CELL_SIDE, grid, CELL_SIDE)
-    places = places.transpose(1, 2).reshape(1, grid**2, CELL_SIDE**2)
-    places = places + (numbers * width**2)[:, None, None]
-    if steps is not None:
-        steps = steps.long()  # in bfloat16 a place beyond 256 would not be a whole number
-        back = (steps[..., 1] * width + steps[..., 0]) * (margin // LARGEST_STEPS)
-        places = places - back[..., None]
-    cells = features.flatten(0, 1).index_select(0, places.flatten())
-    cells = cells.reshape(*places.shape, -1)
-    share, cells = cells[..., -1].float().mean(dim=-1), cells[..., :-1]
-    energy = (cells * cells).sum(dim=2, keepdim=True).float()  # sums are in float32 all along
-    return cells * (energy + 1e-3).rsqrt().to(cells.dtype), share
 
 
 def _lost(a: Tensor, b: Tensor) -> Tensor:

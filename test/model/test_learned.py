@@ -8,9 +8,11 @@ from model import learned, surroundings
 from model.block_matching import moving_mask
 from model.canonical import Canvas
 from model.cells import BLOCKS
+from model.compared import Compared
+from model.encoded import STEP, Encoded
 from model.interface import LocalMotions
 from model.learned import Learned
-from model.pose_net import INTERVALS, STEP, Compared, Encoded, PoseNet
+from model.pose_net import INTERVALS, PoseNet
 from model.steps import Pairs, fused
 from tusrec import poses
 from tusrec.calibration import from_spacing

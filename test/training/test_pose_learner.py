@@ -11,8 +11,10 @@ from synthetic import SPACING, moving_clip
 
 from model.canonical import SIDE, network_input
 from model.cells import CELLS, block_shifts, cell_shifts
+from model.compared import WIDTH
+from model.encoded import STEP
 from model.persistence import averaged
-from model.pose_net import DESCRIPTION, STEP, WIDTH, PoseNet, Seen
+from model.pose_net import DESCRIPTION, PoseNet, Seen
 from model.screen import Screen
 from training.measure import Motions, displacements, network_motions, summary
 from training.pose_learner import (
