@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tusrec.entry import heed_signals
+from tusrec.entry import INTERRUPTED, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -19,7 +19,7 @@ from pipeline.evaluation import REFERENCES, Entry, evaluate_scan, fit_probe_scal
 from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.progress import on_a_bar
 from pipeline.tables import json_report, text_report
-from tusrec.errors import INTERRUPTED, InputError, TusrecError
+from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_place, write_json
 from tusrec.layouts import find_scans
 from tusrec.options import utf8_path

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tusrec.entry import heed_signals
+from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -27,7 +27,7 @@ from pipeline.inputs import (
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_errors, write_run
-from tusrec.errors import GOES_ON, INTERRUPTED, InputError, TusrecError
+from tusrec.errors import InputError, TusrecError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, utf8_path, whole_number

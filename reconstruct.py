@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tusrec.entry import heed_signals
+from tusrec.entry import INTERRUPTED, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inputs import add_input_options, chosen, input_options, require_kept
-from tusrec.errors import INTERRUPTED, InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.layouts import find_scans

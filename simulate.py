@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from tusrec.entry import heed_signals
+from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -18,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
-from tusrec.errors import GOES_ON, INTERRUPTED, TusrecError
+from tusrec.errors import TusrecError
 from tusrec.options import whole_number
 
 DEFAULT = "(default: %(default)s)"

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tusrec.entry import heed_signals
+from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -47,7 +47,7 @@ from training.sources import (
     shows_people,
 )
 from training.validation import Amount, held_out_sets
-from tusrec.errors import GOES_ON, INTERRUPTED, InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {

@@ -4,7 +4,9 @@ import signal
 import sys
 from types import TracebackType
 
-TERMINATED = 128 + signal.SIGTERM  # exit code, as shells give it
+TERMINATED = 128 + signal.SIGTERM  # exit codes, as shells give them
+INTERRUPTED = 128 + signal.SIGINT
+GOES_ON = "interrupted; the same command goes on where this run stopped"
 
 
 def heed_signals() -> None:

@@ -3,11 +3,6 @@
 A message is one line and names the file, what was found, what was expected, and the mend.
 """
 
-import signal
-
-INTERRUPTED = 128 + signal.SIGINT  # exit code, as shells give it, of a command ended by Ctrl-C
-GOES_ON = "interrupted; the same command goes on where this run stopped"
-
 
 class TusrecError(Exception):
     """Root of all expected failures; the command line prints it as one line."""
