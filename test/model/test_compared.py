@@ -5,7 +5,6 @@ import torch
 from model.cells import CELLS
 from model.compared import TOLD_GAP, WIDTH, Compared, law, means_by_group
 
-
 SHARE = (torch.arange(CELLS**2) < 100).float()
 
 
