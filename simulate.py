@@ -6,7 +6,6 @@ python simulate.py --output data --scans 6 --frames 1500
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
 
@@ -19,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
 from tusrec.errors import TusrecError
-from tusrec.options import whole_number
+from tusrec.options import utf8_path, whole_number
 
 DEFAULT = "(default: %(default)s)"
 log = logging.getLogger("simulate")
@@ -35,7 +34,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "this one cannot be written; 3 out of memory; 130 and 143 ended by SIGINT and SIGTERM",
     )
     add = parser.add_argument
-    add("--output", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    add("--output", type=utf8_path, required=True, metavar="DIR", help="folder of the data set")
     add(
         "--year",
         type=int,

@@ -63,7 +63,7 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
     Raises WeightsError if the manifest or the file is missing or broken, or if the file is not
     the one of the manifest.
     """
-    mend = NAMED_MEND if folder else MENDS.get(name, DEFAULT_MEND)
+    mend = MENDS.get(name, NAMED_MEND if folder else DEFAULT_MEND)
     folder = folder or WEIGHTS_FOLDER
     models = _read_manifest(folder / MANIFEST, mend)
     if name not in models:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from model import block_matching, canonical, clutter, persistence, repeats, screen
+from model import block_matching, canonical, clutter, persistence, repeats, screen, speckle
 from model.canonical import SIDE, Canvas
 from training import clips, prepared
 from training.prepared import Prepared
@@ -29,7 +29,7 @@ from tusrec.errors import BusyError, OutputError
 from tusrec.files import write_bytes
 
 CODE: tuple[ModuleType, ...] = (
-    *(block_matching, canonical, clutter, persistence, repeats, screen),
+    *(block_matching, canonical, clutter, persistence, repeats, screen, speckle),
     *(clips, prepared, frames, poses),
 )
 """What decides how a clip is laid out."""
