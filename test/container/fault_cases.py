@@ -83,7 +83,7 @@ def of_the_machine(image: str) -> list[Fault]:
         Fault("results disk full", 2, None, "No space", small_disk),
         Fault("results of another model there", 2, 3, "overwrite", others_results(image)),
         Fault("memory limit 150 MB", 137, 0, "", options=hostile(memory="150m")),
-        Fault("memory limit 700 MB", 0, 3, "", options=hostile(memory="700m"), frames=LONG),
+        Fault("memory limit 1 GB", 0, 3, "", options=hostile(memory="1g"), frames=LONG),
         Fault("limit of 4 processes", 1, 0, "", options=hostile(pids=4)),
         Fault("64 MB of shared memory, --jobs 2", 0, 3, "results in", command=["--jobs", "2"]),
         Fault("a GPU that torch cannot use", 2, 0, "GPU", options=[*hostile(), *gpu]),
