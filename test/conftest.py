@@ -4,6 +4,7 @@ Frames are noise and poses a random freehand sweep; a seed gives the same ones a
 fixture gives a function that writes files and returns the path to hand to the code under test.
 """
 
+import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -223,6 +224,22 @@ def refusal(*words: str, kind: type[TusrecError] = TusrecError) -> Iterator[None
     assert len(message.splitlines()) == 1
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} not in: {message}"
+
+
+@contextmanager
+def limit_files(size: int) -> Iterator[None]:
+    """No file may grow beyond `size`, which fails a write as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk() -> Callable[[int], AbstractContextManager[None]]:
+    return limit_files
 
 
 @pytest.fixture

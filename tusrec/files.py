@@ -38,7 +38,8 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
         try:
             with writable(path, what):
                 yield partial
-                os.fsync(lock.fileno())
+                with partial.open("rb") as written:  # may be another file than was locked
+                    os.fsync(written.fileno())
                 partial.replace(path)
         except BaseException:  # after the rename the temporary name may be another writer's
             discard_partial(path)

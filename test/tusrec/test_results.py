@@ -1,6 +1,5 @@
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -22,6 +21,7 @@ from tusrec.results import (
 )
 
 Refused = Callable[..., AbstractContextManager[None]]
+SmallDisk = Callable[[int], AbstractContextManager[None]]
 
 SCALE = np.diag([0.2, 0.3, 1.0, 1.0])
 GEOMETRY = Geometry(SCALE, 12, 16, np.array([[0, 1, 1], [3, 16, 12], [7, 4, 9]]))
@@ -37,17 +37,6 @@ def a_result(steps: int = 20, seed: int = 0) -> Result:
     local = poses.exp(random.normal(size=(steps, 6)))
     attributes = {"model": "identity", "weights_sha256": "", "seconds": 1.5, "frames": steps + 1}
     return Result(Motion(poses.chain(local), local), random.normal(size=(steps, 6, 6)), attributes)
-
-
-@contextmanager
-def small_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond `size`, which fails a write as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_file_of_a_scan_is_named_after_its_key(tmp_path: Path) -> None:
@@ -147,7 +136,7 @@ def test_a_failure_while_writing_leaves_the_old_result(
 
 @pytest.mark.parametrize("size", [0, 100, 3000, 40_000, 200_000])
 def test_a_disk_that_fills_up_gives_one_line_and_leaves_the_old_result(
-    tmp_path: Path, size: int, refused: Refused
+    tmp_path: Path, size: int, refused: Refused, small_disk: SmallDisk
 ) -> None:
     path = tmp_path / "a.h5"
     write_result(path, a_result(), GEOMETRY, "none")
@@ -257,7 +246,9 @@ def test_metrics_of_a_second_run_replace_those_of_the_first(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_metrics_on_a_full_disk_leave_the_old_ones(tmp_path: Path, refused: Refused) -> None:
+def test_metrics_on_a_full_disk_leave_the_old_ones(
+    tmp_path: Path, refused: Refused, small_disk: SmallDisk
+) -> None:
     path = tmp_path / "metrics.h5"
     write_metrics(path, ROWS)
     old = path.read_bytes()

@@ -1,8 +1,7 @@
 import csv
-import resource
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +25,8 @@ from view.images import FORMATS, write_volume
 from view.space import in_first_frame
 from view.volume import Grid, Method, Volume, grid_around, reconstruct
 
+Refused = Callable[..., AbstractContextManager[None]]
+SmallDisk = Callable[[int], AbstractContextManager[None]]
 Array = NDArray[np.float64]
 FRAMES = 5
 EXACT = 1e-6  # mm
@@ -43,17 +44,6 @@ def result(seed: int, frames: int = FRAMES) -> Result:
 def scan(calibration: Calibration = CALIBRATION, seed: int = 0) -> Scan:
     frames = np.random.default_rng(seed).integers(0, 256, (FRAMES, 12, 17)).astype(np.uint8)
     return Scan("sub1__a", frames, calibration, np.empty((0, 3), np.int64), None)
-
-
-@contextmanager
-def small_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond `size`, which fails a write as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def noise(shape: tuple[int, int, int]) -> Volume:
@@ -272,7 +262,7 @@ def test_transforms_of_a_longer_scan_do_not_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", sorted(EXPORTS))
 def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(
-    kind: str, tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+    kind: str, tmp_path: Path, refused: Refused, small_disk: SmallDisk
 ) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     with refused("taken", "cannot write", kind=OutputError):
@@ -282,7 +272,7 @@ def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_volume_that_finds_the_disk_full_says_so_and_leaves_what_was_there(
-    suffix: str, tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+    suffix: str, tmp_path: Path, refused: Refused, small_disk: SmallDisk
 ) -> None:
     path, beside = tmp_path / f"a.{suffix}", tmp_path / f"a.mask.{suffix}"
     volume = noise((9, 40, 50))
@@ -298,7 +288,7 @@ def test_a_volume_that_finds_the_disk_full_says_so_and_leaves_what_was_there(
 
 
 def test_a_volume_whose_mask_fails_does_not_take_its_name_beside_an_old_mask(
-    tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+    tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / "a.nrrd").write_text("an old volume")
     (tmp_path / "a.mask.nrrd").mkdir()  # in the way
@@ -309,7 +299,7 @@ def test_a_volume_whose_mask_fails_does_not_take_its_name_beside_an_old_mask(
 
 @pytest.mark.parametrize("kind", ["igs.mha", "tfm", "tum", "csv"])
 def test_an_export_that_finds_the_disk_full_says_so_and_leaves_no_file(
-    kind: str, tmp_path: Path, refused: Callable[..., AbstractContextManager[None]]
+    kind: str, tmp_path: Path, refused: Refused, small_disk: SmallDisk
 ) -> None:
     for size in (0, 100):
         with small_disk(size), refused("sub1__a", "cannot write", kind=OutputError):
