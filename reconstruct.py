@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tusrec.entry import INTERRUPTED, heed_signals
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inputs import add_input_options, chosen, input_options, require_kept
-from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.errors import InputError, TusrecError
 from tusrec.files import require_writable
 from tusrec.frames import in_memory_if_it_fits
 from tusrec.layouts import find_scans
@@ -26,6 +27,7 @@ from tusrec.results import read_scan_result
 from tusrec.scans import Scan, ScanSource
 from view.holes import fill_holes
 from view.images import FORMATS, mask_path, write_volume
+from view.present import attempt
 from view.sector import Clip, Fan, ever_lit, fan, rectangle
 from view.space import in_first_frame, in_tracker_space, tracked_in_first_frame
 from view.volume import (
@@ -39,6 +41,7 @@ from view.volume import (
 )
 
 MB = 1e6
+ADVICE = "give a larger --voxel, or end what else runs"
 
 log = logging.getLogger("reconstruct")
 
@@ -71,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
     require_kept(scans, written)
     require_distinct(written)
     require_writable(options.output)
-    return max([attempt(source, options) for source in sources], default=0)
+    codes = [attempt(s.key, partial(reconstruct_scan, s, options), ADVICE) for s in sources]
+    return max(codes, default=0)
 
 
 def require_distinct(written: Sequence[Path]) -> None:
@@ -84,22 +88,8 @@ def require_distinct(written: Sequence[Path]) -> None:
             )
 
 
-def attempt(source: ScanSource, options: argparse.Namespace) -> int:
-    """The exit code of reconstructing a scan, which fails without costing the others."""
-    try:
-        reconstruct_scan(source, options)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    except MemoryError:
-        advice = "give a larger --voxel, or end what else runs"
-        log.error("error: %s: out of memory; %s", source.key, advice)
-        return OutOfMemoryError.exit_code
-    return 0
-
-
-def reconstruct_scan(source: ScanSource, options: argparse.Namespace) -> None:
-    """Write the volume of a scan, saying first how much memory it takes."""
+def reconstruct_scan(source: ScanSource, options: argparse.Namespace) -> int:
+    """Write the volume of a scan, saying first how much memory it takes; 0 as all is well."""
     with source.open() as scan:
         places = pixel_places(scan, options)
         with naming(scan.key):
@@ -108,6 +98,7 @@ def reconstruct_scan(source: ScanSource, options: argparse.Namespace) -> None:
     write_volume(path, volume)
     covered = 100 * np.count_nonzero(volume.mask) / volume.grid.voxels
     log.info("%s and %s: data in %.0f %% of the voxels", path, mask_path(path).name, covered)
+    return 0
 
 
 def made_volume(

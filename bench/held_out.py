@@ -26,7 +26,8 @@ from sim.stream import Excerpt, excerpt
 from tusrec.errors import TusrecError
 from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5
-from tusrec.layouts import CALIBRATION_FILE, IMAGE_SIZE, KEYS_FILE, find_scans
+from tusrec.layouts import IMAGE_SIZE, find_scans
+from tusrec.names import CALIBRATION_FILE, KEYS_FILE
 from tusrec.options import whole_number
 from tusrec.scans import ScanSource
 from tusrec.spread import spread

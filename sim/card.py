@@ -8,10 +8,9 @@ from typing import Any
 from sim import SIMULATOR
 from tusrec.errors import InputError
 from tusrec.files import readable, writable, write_json
+from tusrec.names import CALIBRATION_FILE, KEYS_FILE
 
 CARD = "simulation.json"
-CALIBRATION_FILE = "calib_matrix.csv"
-KEYS_FILE = "dataset_keys.h5"
 DATA = (CALIBRATION_FILE, KEYS_FILE, "frames", "frames_transfs", "transfs", "landmarks")
 
 

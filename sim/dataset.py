@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim import motion
-from sim.card import CALIBRATION_FILE, KEYS_FILE, write_card
+from sim.card import write_card
 from sim.scan import IMAGES, Recipe, Scan, draw_recipe
 from sim.sheet import write_contact_sheet
 from tusrec.calibration import RIGID_LABEL, SCALE_LABEL, Calibration
 from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.files import atomic_path, writable, write_bytes
 from tusrec.hdf5 import create_hdf5, find_dataset, open_hdf5, require
+from tusrec.names import CALIBRATION_FILE, KEYS_FILE
 from tusrec.spread import spread
 
 Landmarks = NDArray[np.int64]

@@ -19,14 +19,13 @@ from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
 from tusrec.files import forbidden, in_utf8, readable
 from tusrec.hdf5 import names, open_hdf5
+from tusrec.names import CALIBRATION_FILE, KEYS_FILE
 from tusrec.protocols import protocol_of
 from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
 from tusrec.sequences import SequenceScan, is_sequence
 
 IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
-CALIBRATION_FILE = "calib_matrix.csv"
-KEYS_FILE = "dataset_keys.h5"
 LANDMARK_FOLDERS = ("landmarks", "landmark")
 LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
 PUT_INTO_HDF5 = "put the frames into an .h5, as docs/own-data.md tells"

@@ -12,6 +12,7 @@ from view.exports import export
 from view.report import write_report
 
 REPORT_FILE = "report.html"
+ADVICE = "end what else runs, or make it on a machine with more"
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,10 @@ def present(
     for source in sources:
         if kinds and source.key not in failures:
             exports = partial(_export, results, source, kinds)
-            exit_code = max(exit_code, _attempt(source.key, exports))
+            exit_code = max(exit_code, attempt(source.key, exports))
     if run is not None:
         report = partial(_report, results, sources, failures, run)
-        exit_code = max(exit_code, _attempt(REPORT_FILE, report))
+        exit_code = max(exit_code, attempt(REPORT_FILE, report))
     return exit_code
 
 
@@ -43,7 +44,7 @@ def _export(results: Path, source: ScanSource, kinds: Sequence[str]) -> int:
     with source.open() as scan:
         prediction = read_scan_result(results, scan)
         return max(
-            _attempt(f"{scan.key} as {kind}", partial(_export_as, kind, results, scan, prediction))
+            attempt(f"{scan.key} as {kind}", partial(_export_as, kind, results, scan, prediction))
             for kind in kinds
         )
 
@@ -62,14 +63,16 @@ def _report(
     return max([_told(error) for error in left_out], default=0)
 
 
-def _attempt(what: str, make: Callable[[], int]) -> int:
-    """The exit code of `make`, which fails without costing anything else."""
+def attempt(what: str, make: Callable[[], int], advice: str = ADVICE) -> int:
+    """The exit code of `make`, which fails without costing anything else.
+
+    advice: how it may find more memory.
+    """
     try:
         return make()
     except TusrecError as error:
         return _told(error)
     except MemoryError:
-        advice = "end what else runs, or make it on a machine with more"
         return _told(OutOfMemoryError(f"{what}: out of memory; {advice}"))
 
 

@@ -78,7 +78,7 @@ def _scores(predicted: Motion, truth: Truth) -> dict[str, Any]:
     rows = {
         "prediction": compare(predicted, truth),
         "mirror": compare(better_mirror(predicted, truth), truth),
-        "nothing": compare(identity(frames), truth),
+        "nothing": compare(identity(frames), truth, truth.largest_errors),
     }
     return {name: _measures(comparison) for name, comparison in rows.items()}
 
