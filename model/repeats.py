@@ -7,7 +7,7 @@ of the steps beside them, and what links the signs on either side of a longer fr
 So it would be by a frame that dropped out, and a few of these are passed over likewise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +28,7 @@ BRIDGED = 3  # blank frames; further apart the frames beside them have no speckl
 
 def fresh_frames(frames: Frames) -> NDArray[np.bool_]:
     """Which of frames (N, H, W) differ from the one before, (N,); the first one does."""
-    count = frames.shape[0]
-    fresh = np.ones(count, bool)
-    for start in range(0, count - 1, AT_ONCE):
-        part = frames[start : start + AT_ONCE + 1]
-        fresh[start + 1 : start + len(part)] = (part[1:] != part[:-1]).any(axis=(1, 2))
-    return fresh
+    return np.concatenate([_fresh(part, first) for first, part in _parts(frames)])
 
 
 def pictures(frames: Frames) -> NDArray[np.int64]:
@@ -41,16 +36,26 @@ def pictures(frames: Frames) -> NDArray[np.int64]:
 
     A few blank frames in a row between others are left out.
     """
-    numbers = np.flatnonzero(fresh_frames(frames) & ~_dropped(blank_frames(frames)))
+    seen = [(_fresh(part, first), _blank(part[1 - first :])) for first, part in _parts(frames)]
+    fresh, blank = map(np.concatenate, zip(*seen, strict=True))
+    numbers = np.flatnonzero(fresh & ~_dropped(blank))
     return numbers if len(numbers) > 1 else np.arange(frames.shape[0])
 
 
-def blank_frames(frames: Frames) -> NDArray[np.bool_]:
+def _parts(frames: Frames) -> Iterator[tuple[bool, NDArray[np.uint8]]]:
+    """Frames, AT_ONCE of them behind the one before, and whether they are the first; read once."""
+    for start in range(0, frames.shape[0], AT_ONCE):
+        yield start == 0, frames[max(start - 1, 0) : start + AT_ONCE]
+
+
+def _fresh(part: NDArray[np.uint8], first: bool) -> NDArray[np.bool_]:
+    differs = (part[1:] != part[:-1]).any(axis=(1, 2))
+    return np.concatenate([[True], differs]) if first else differs
+
+
+def _blank(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which of frames (N, H, W) are of one grey, but for noise, (N,)."""
-    count = frames.shape[0]
-    parts = (frames[start : start + AT_ONCE] for start in range(0, count, AT_ONCE))
-    ranges = [part.max(axis=(1, 2)) - part.min(axis=(1, 2)) for part in parts]
-    return np.asarray(np.concatenate(ranges) <= BLANK)
+    return np.asarray(frames.max(axis=(1, 2)) - frames.min(axis=(1, 2)) <= BLANK)
 
 
 def _dropped(blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
