@@ -8,9 +8,10 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from tusrec.entry import INTERRUPTED, heed_signals
+from tusrec.entry import exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -33,16 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     3 if memory ran out, 130 if interrupted.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
-    try:
-        return run(options)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        log.error("interrupted; nothing is written before all scans are evaluated")
-        return INTERRUPTED
+    told = "interrupted; nothing is written before all scans are evaluated"
+    return exit_code_of(partial(run, options), told)
 
 
 def run(options: argparse.Namespace) -> int:

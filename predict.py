@@ -6,9 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -27,7 +28,7 @@ from pipeline.inputs import (
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
 from pipeline.summary import RUN_FILE, write_errors, write_run
-from tusrec.errors import InputError, TusrecError
+from tusrec.errors import InputError
 from tusrec.files import readable, require_writable
 from tusrec.layouts import Dataset, find_scans
 from tusrec.options import positive, utf8_path, whole_number
@@ -47,21 +48,18 @@ log = logging.getLogger("predict")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
-    try:
-        fill_in_folders(options)
-        with joined() as rank:
-            return run(options, rank)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        log.error(GOES_ON)
-        return INTERRUPTED
+    return exit_code_of(partial(run, options), GOES_ON)
 
 
-def run(options: argparse.Namespace, rank: Rank) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Predict all scans, sharing them with other ranks if there are any."""
+    fill_in_folders(options)
+    with joined() as rank:
+        return predict_share(options, rank)
+
+
+def predict_share(options: argparse.Namespace, rank: Rank) -> int:
     """Predict this rank's share of the scans; rank 0 sums up."""
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     dataset = find_scans(options.input, input_options(options))

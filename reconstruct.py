@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tusrec.entry import INTERRUPTED, heed_signals
+from tusrec.entry import exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -48,16 +48,9 @@ log = logging.getLogger("reconstruct")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
-    try:
-        return run(options)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        log.error("interrupted; the volumes that were told are whole, the others are not there")
-        return INTERRUPTED
+    told = "interrupted; the volumes that were told are whole, the others are not there"
+    return exit_code_of(partial(run, options), told)
 
 
 def run(options: argparse.Namespace) -> int:

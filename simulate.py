@@ -4,10 +4,10 @@ python simulate.py --output data --scans 6 --frames 1500
 """
 
 import argparse
-import logging
 import sys
+from functools import partial
 
-from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -17,11 +17,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sim import EVALUATION_SEED, dataset, motion, tissue
 from sim.probe import PROBES
-from tusrec.errors import TusrecError
 from tusrec.options import utf8_path, whole_number
 
 DEFAULT = "(default: %(default)s)"
-log = logging.getLogger("simulate")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -93,19 +91,15 @@ def order_of(options: argparse.Namespace) -> dataset.Order:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options = parse(arguments)
+    return exit_code_of(partial(run, parse(arguments)), GOES_ON)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the data set that is ordered, with a bar of its frames."""
     order = order_of(options)
     bar = tqdm(total=order.scans * order.frames, unit="frame", desc="simulate")
-    try:
-        with logging_redirect_tqdm(), bar:
-            dataset.make(order, options.output, options.jobs, bar.update)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        log.error(GOES_ON)
-        return INTERRUPTED
+    with logging_redirect_tqdm(), bar:
+        dataset.make(order, options.output, options.jobs, bar.update)
     return 0
 
 

@@ -16,9 +16,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from tusrec.entry import GOES_ON, INTERRUPTED, heed_signals
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
@@ -69,24 +70,22 @@ log = logging.getLogger("train")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args(arguments)
+    return exit_code_of(partial(run, options), GOES_ON)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train as the options say; raises OutOfMemoryError, with what would mend it."""
+    require_training_seed(options.seed)
+    if options.validate_frames == 1:
+        raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
     try:
-        require_training_seed(options.seed)
-        if options.validate_frames == 1:
-            raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
         return train(options)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        log.error("error: %s: found no memory left, expected more; %s", options.output, MORE_MEMORY)
-        return OutOfMemoryError.exit_code
-    except KeyboardInterrupt:
-        log.error(GOES_ON)
-        return INTERRUPTED
+        found = f"{options.output}: found no memory left, expected more; {MORE_MEMORY}"
+        raise OutOfMemoryError(found) from error
     finally:
         processes.leave()
 

@@ -23,7 +23,7 @@ from sim.card import write_card
 from sim.dataset import holds, write_calibration
 from sim.scan import Scan, draw_recipe
 from sim.stream import Excerpt, excerpt
-from tusrec.errors import TusrecError
+from tusrec.entry import GOES_ON, exit_code_of
 from tusrec.files import atomic_path
 from tusrec.hdf5 import create_hdf5
 from tusrec.layouts import IMAGE_SIZE, find_scans
@@ -114,11 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--output", type=Path, default=FOLDER)
     command.add_argument("--jobs", type=whole_number(1), default=2)
     options = command.parse_args(arguments)
-    try:
-        make(options.output, items(), options.jobs)
-    except TusrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    return exit_code_of(partial(run, options), GOES_ON)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the set where it is asked for."""
+    make(options.output, items(), options.jobs)
     return 0
 
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from model.classical import Classical
 from model.interface import Estimator
 from model.weights import write_weights
 from training.checkpoint import read_average, read_progress
-from tusrec.errors import TusrecError
+from tusrec.entry import exit_code_of
 from tusrec.files import write_json
 from tusrec.layouts import find_scans
 
@@ -45,15 +46,10 @@ BARRED = "leg_linear"  # the real scans that the bars are about
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print all tables: 0 done, 2 or 4 something was missing or unusable."""
     options = parser().parse_args(arguments)
-    try:
-        run(options)
-    except TusrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    return exit_code_of(partial(run, options))
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     """Measure all data sets, print their tables and the bars, and write both as JSON."""
     estimators = chosen_estimators(options.checkpoint, options.baseline_checkpoint)
     simulated = options.set or held_out.make(held_out.FOLDER, held_out.items(), jobs=2)
@@ -66,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
     say("", *(bar.line() for bar in bars))
     if options.json:
         write_json(options.json, as_json(estimators, found, bars))
+    return 0
 
 
 def chosen_estimators(

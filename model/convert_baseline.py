@@ -11,6 +11,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from model.baseline import ARCHITECTURE, Baseline, build_network
 from model.weights import check_weights, write_weights
-from tusrec.errors import TusrecError, WeightsError
+from tusrec.entry import exit_code_of
+from tusrec.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="their weight file, a pickled state dict")
     parser.add_argument("--output", type=Path, help="folder to write to (default: weights/)")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        log.info("wrote %s", convert(options.file, options.output))
-    except TusrecError as error:
-        log.error("%s", error)
-        return error.exit_code
+    return exit_code_of(partial(run, options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert the file that is named, and say where to."""
+    log.info("wrote %s", convert(options.file, options.output))
     return 0
 
 

@@ -11,6 +11,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from model import baseline, pose_net
@@ -23,7 +24,8 @@ from training.prepared import Prepared, prepare
 from training.sources import Source, holds_clips, remembered_as
 from training.tracked import cut, of_usable, require_trainable, subject_of
 from training.validation import unseen_scans
-from tusrec.errors import InputError, TusrecError
+from tusrec.entry import exit_code_of
+from tusrec.errors import InputError
 from tusrec.frames import evenly_spread
 from tusrec.scans import Scan
 
@@ -135,7 +137,6 @@ def record(progress: Progress) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 written, 2 no place for them, 4 no usable checkpoint."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = argparse.ArgumentParser(prog="training.export", description=__doc__)
     command.add_argument("run", type=Path, help="a folder that train.py wrote as --output")
     command.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, metavar="FOLDER")
@@ -147,12 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="clips, or data sets in the challenge's layout",
     )
-    options = command.parse_args(arguments)
-    try:
-        log.info("wrote %s", export(options.run, options.weights, options.calibrate))
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
+    return exit_code_of(partial(run, command.parse_args(arguments)))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export the run that is named, and say where to."""
+    log.info("wrote %s", export(options.run, options.weights, options.calibrate))
     return 0
 
 

@@ -34,7 +34,8 @@ from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
 from tusrec import poses
-from tusrec.errors import BusyError, InputError, TusrecError
+from tusrec.entry import GOES_ON, exit_code_of
+from tusrec.errors import BusyError, InputError
 from tusrec.files import write_bytes
 from tusrec.options import whole_number
 from tusrec.spread import spread
@@ -248,22 +249,16 @@ def _with_persistence(frames: Sequence[NDArray[np.uint8]], share: float) -> NDAr
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all clips are there, 2 they cannot be made or written."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = parser()
     options = command.parse_args(arguments)
     if options.grabbed and not options.usual:
         command.error("--grabbed goes with --usual: clips of all kinds are as grabbers record them")
     if options.screen and options.usual:
         command.error("--screen does not go with --usual: those show their scans' own")
-    try:
-        write_clips(options)
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
-    return 0
+    return exit_code_of(partial(write_clips, options), GOES_ON)
 
 
-def write_clips(options: argparse.Namespace) -> None:
+def write_clips(options: argparse.Namespace) -> int:
     """Write clips first..first+count-1 of one set, going on where an earlier run ended.
 
     Raises InputError for a seed kept for evaluation, clips longer than scans or a folder with other
@@ -279,6 +274,7 @@ def write_clips(options: argparse.Namespace) -> None:
     write = partial(_write, make, options.folder, options.seed, options.length)
     numbers = range(options.first, options.first + options.count, options.step)
     deque(spread(write, numbers, options.jobs), maxlen=0)
+    return 0
 
 
 def _require_alike(options: argparse.Namespace) -> None:

@@ -27,7 +27,8 @@ from training import canvases
 from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
-from tusrec.errors import InputError, TusrecError
+from tusrec.entry import GOES_ON, exit_code_of
+from tusrec.errors import InputError
 from tusrec.files import write_bytes
 from tusrec.layouts import find_scans
 from tusrec.scans import Scan, ScanSource
@@ -178,17 +179,16 @@ def _discard(folder: Path, key: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all written, 2 something was missing or unusable."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = argparse.ArgumentParser(prog="training.tracked", description=__doc__)
     command.add_argument("dataset", type=Path)
     command.add_argument("folder", type=Path)
-    options = command.parse_args(arguments)
-    try:
-        _require_recorded(options.dataset)
-        log.info("%d clips", write_tracked_clips(options.dataset, options.folder))
-    except TusrecError as error:
-        log.error("error: %s", error)
-        return error.exit_code
+    return exit_code_of(partial(run, command.parse_args(arguments)), GOES_ON)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Cut the data set into clips, and say into how many."""
+    _require_recorded(options.dataset)
+    log.info("%d clips", write_tracked_clips(options.dataset, options.folder))
     return 0
 
 

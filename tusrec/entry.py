@@ -1,19 +1,39 @@
-"""How commands end by signals: for what a command does first, before imports that take seconds."""
+"""How commands begin and end: signals, before imports that take seconds, and exit codes."""
 
+import logging
 import signal
 import sys
+from collections.abc import Callable
 from types import TracebackType
+
+from tusrec.errors import TusrecError
 
 TERMINATED = 128 + signal.SIGTERM  # exit codes, as shells give them
 INTERRUPTED = 128 + signal.SIGINT
 GOES_ON = "interrupted; the same command goes on where this run stopped"
+log = logging.getLogger(__name__)
+
+
+def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """The exit code of a command's work, of which an expected failure is told in one line.
+
+    interrupted: what is told on Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return work()
+    except TusrecError as error:
+        log.error("error: %s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.error(interrupted)
+        return INTERRUPTED
 
 
 def heed_signals() -> None:
     """End on SIGTERM as by an exception, which leaves no half-written file; on Ctrl-C in one line.
 
-    Process 1 of a container would ignore SIGTERM. A command may catch KeyboardInterrupt itself, to
-    say more; else the exit code is 130 as shells give it.
+    Process 1 of a container would ignore SIGTERM.
     """
     signal.signal(signal.SIGTERM, _end)
     sys.excepthook = _tell

@@ -1,4 +1,7 @@
-"""Commands that are ended in their first seconds, while they import what is slow to import."""
+"""Commands that are ended in their first seconds, while they import what is slow to import.
+
+And the exit codes of what goes on after that.
+"""
 
 import signal
 import subprocess
@@ -6,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tusrec.entry import exit_code_of
+from tusrec.errors import InputError, OutOfMemoryError, TusrecError, WeightsError
 
 ROOT = Path(__file__).parents[2]
 # What is slow to import takes for ever, and says when it begins.
@@ -43,3 +49,36 @@ def test_a_signal_ends_a_command_that_still_imports_without_a_traceback(
         process.send_signal(number)
         _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(TusrecError, 1), (InputError, 2), (OutOfMemoryError, 3), (WeightsError, 4)],
+)
+def test_an_expected_failure_of_a_command_is_one_line_and_its_exit_code(
+    error: type[TusrecError], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work() -> int:
+        raise error("a file: found this, expected that")
+
+    assert exit_code_of(work) == code
+    assert caplog.messages == ["error: a file: found this, expected that"]
+
+
+def test_an_interrupt_of_a_command_says_what_becomes_of_its_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def work() -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert exit_code_of(work, "interrupted; half is there") == 130
+    assert caplog.messages == ["interrupted; half is there"]
+
+
+def test_a_defect_of_a_command_keeps_its_traceback() -> None:
+    def work() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(work)
