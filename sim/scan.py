@@ -16,6 +16,7 @@ from sim.imaging import (
     PUSH_DEPTH_MM,
     Beamformer,
     ImageGrid,
+    LineGrid,
     Scatterers,
 )
 from sim.imperfections import (
@@ -116,12 +117,15 @@ def _require_known(what: str, name: str, known: Mapping[str, object]) -> None:
 class Scan:
     """A simulated scan. Poses and landmarks are cheap; frames come in any order.
 
+    image, grid: of what is shown, unless it is the usual picture of the recipe's probe.
     T_limb_from_image: (N, 4, 4) exact, image mm. An excerpt's frames are those of the whole scan.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(
+        self, recipe: Recipe, image: ImageGrid | None = None, grid: LineGrid = LINES
+    ) -> None:
         self.recipe = recipe
-        self.beamformer = Beamformer(recipe.probe, IMAGES[recipe.probe.name], LINES)
+        self.beamformer = Beamformer(recipe.probe, image or IMAGES[recipe.probe.name], grid)
         self.anatomy = tissue.ANATOMIES[recipe.anatomy](self._rng(1))
         rng = self._rng(2)
         # By frames of the whole scan, as is all that follows from them.

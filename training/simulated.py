@@ -67,6 +67,7 @@ LINEAR_SHARE = 0.4
 PROTOCOLS = (0.25, 0.35, 0.4)
 USUAL_SHARE = 0.1  # of the clips that show the challenge's own probe and preset
 USUAL = {"rotation": ("rotation",), "sweeps": tuple(SWEEPS)}  # the protocols of 2025 and of 2024
+KINDS = 2  # counts up when clips of all kinds change where `sim.SIMULATOR` does not
 ORDER = ("length", "usual", "grabbed", "screen")  # options that decide what a clip of a seed is
 Array = NDArray[np.float64]
 Maker = Callable[[tuple[int, int], int], Clip]  # of a seed, and so many frames
@@ -80,8 +81,7 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH, screen: str | No
     """
     rng = np.random.default_rng([*seed, 9])
     recipe, image = _draw(seed, rng, length)
-    scan = Scan(recipe)
-    scan.beamformer = Beamformer(recipe.probe, image, LINES[recipe.probe.name])
+    scan = Scan(recipe, image, LINES[recipe.probe.name])
     shown = _frame_numbers(len(scan) - LONGEST_MEAN // 2, length, rng)
     drawn = str(rng.choice(list(SCREENS), p=list(SCREENS.values())))
     made = _on_screen(scan, shown, screen or drawn, rng)[-length:]
@@ -283,6 +283,8 @@ def _require_alike(options: argparse.Namespace) -> None:
     The files' names do not tell, so what was ordered stands beside them.
     """
     order = {"simulator": SIMULATOR, **{name: getattr(options, name) for name in ORDER}}
+    if not options.usual:
+        order["kinds"] = KINDS
     path = options.folder / f"{options.seed}.order.json"
     with suppress(BusyError):  # of another machine that shares the work
         if not path.exists():
