@@ -80,13 +80,12 @@ def simulated_clip(seed: tuple[int, int], length: int = LENGTH, screen: str | No
     screen: one of SCREENS, in place of one that is drawn.
     """
     rng = np.random.default_rng([*seed, 9])
-    recipe, image = _draw(seed, rng, length)
-    scan = Scan(recipe, image, LINES[recipe.probe.name])
+    scan = _draw(seed, rng, length)
     shown = _frame_numbers(len(scan) - LONGEST_MEAN // 2, length, rng)
     drawn = str(rng.choice(list(SCREENS), p=list(SCREENS.values())))
     made = _on_screen(scan, shown, screen or drawn, rng)[-length:]
     frames, T = grabbed(made, scan.T_limb_from_image[shown[-length:]], rng)
-    return Clip(frames, poses.inverse(T[:1]) @ T, image.spacing, seed)
+    return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed)
 
 
 def usual_clip(
@@ -111,8 +110,8 @@ def usual_clip(
     return Clip(frames, poses.inverse(T[:1]) @ T, scan.beamformer.image.spacing, seed, screen)
 
 
-def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple[Recipe, ImageGrid]:
-    """The recipe of an excerpt long enough for the clip at any step, and its picture."""
+def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> Scan:
+    """An excerpt long enough for the clip at any step."""
     protocol = str(rng.choice(["rotation", "free", str(rng.choice(SWEEPS))], p=PROTOCOLS))
     whole = WHOLE_FRAMES[protocol]
     kind = "linear" if rng.random() < LINEAR_SHARE else "convex"
@@ -128,7 +127,7 @@ def _draw(seed: tuple[int, int], rng: np.random.Generator, length: int) -> tuple
     start = int(rng.integers(whole - needed + 1))
     flaws = replace(recipe.imperfections, duplicates=0.0)
     changed = replace(recipe, imperfections=flaws, excerpt=(start, needed), strata=5)
-    return changed, image
+    return Scan(changed, image, LINES[kind])
 
 
 def draw_probe(kind: str, rng: np.random.Generator) -> Probe:

@@ -14,6 +14,7 @@ from sim.imaging import Beamformer
 from sim.motion import WHOLE_FRAMES
 from sim.probe import PROBES
 from sim.scan import Scan, draw_recipe
+from sim.tissue_kernels import skin_depth
 from training import grabber, simulated
 from training.simulated import (
     LONGEST_MEAN,
@@ -76,6 +77,16 @@ def test_looks_from_several_sides_leave_less_speckle_and_the_same_path(
     shown = (np.minimum(*frames) > 0) & (np.maximum(*frames) < 255)
     grain = [np.median(np.abs(f - ndimage.gaussian_filter(f, (0, 6, 6)))[shown]) for f in frames]
     assert 0.3 < grain[1] / grain[0] < 0.85
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_probe_of_any_kind_is_pressed_into_the_skin_by_its_own_face(number: int) -> None:
+    scan = simulated._draw((2, number), np.random.default_rng(number), 4)
+    face = np.array([*scan.beamformer.image.contact_mm, 0.0, 1.0])
+    layers = scan.anatomy.layers
+    places = (T @ face for T in scan.T_limb_from_image)
+    depths = [skin_depth(layers, *map(float, place[:3])) for place in places]
+    assert -0.05 < min(depths) <= max(depths) < 2.5
 
 
 @pytest.mark.parametrize("above_db", [-10.0, 20.0])
