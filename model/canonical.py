@@ -3,7 +3,8 @@
 A frame is cropped to what moves, resampled so that its speckle is about CELL pixels wide (or as
 fine as the canvas allows), freed of gain and contrast, and laid in the middle of the canvas. The
 measured size of the speckle travels with it: out-of-plane motion is learnt in widths of the
-speckle, which makes a probe and its scaled copy the same to the network.
+speckle, so that probes differ little to the network. It is told of the width too, for lenses do not
+scale with it: what it makes of probes far outside `training.simulated` is a guess.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from tusrec.frames import Frames, evenly_spread
 
 SIDE = 320  # pixels of the square canvas
 CELL = 1.1  # pixels of the canvas to one half-width of the speckle's correlation, at most
-SAMPLES = 4  # frames that the speckle is measured on
+SAMPLES = 9  # frames that the speckle is measured on
+LEAST_SHOWN = 0.5  # of the most that one of them shows, or it may be of air
 FINENESS = 2.0  # pixels to a half-width when it is measured
 LAGS = 24  # pixels over which its correlation is looked at
 STEPS_PER_UNIT = 30.0  # of the 8-bit canvas, to one standard deviation of local contrast
@@ -139,27 +141,43 @@ def speckle_size(
 ) -> tuple[float, float]:
     """Lateral and axial shift in mm at which half the speckle's correlation is left.
 
-    frames: (S, H, W). Measured on all valid pixels together, after local contrast normalisation.
-    What is local is a matter of the speckle's own size, so it is measured again on pixels of it.
+    frames: (S, H, W). The median of those that show speckle as the others do: a probe that is put
+    on or lifted off shows the reverberation of air, which is coarser, or nothing.
     """
-    images = torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(mask.astype(np.float32))
-    size = _speckle_size(*images, spacing_mm, spacing_mm)
-    for _ in range(2):
-        pixel = max(size[0] / FINENESS, spacing_mm[0]), max(size[1] / FINENESS, spacing_mm[1])
-        size = _speckle_size(*images, spacing_mm, pixel)
-    return size
+    shown = torch.from_numpy(mask.astype(np.float32))
+    alone = [torch.from_numpy(frame[None].astype(np.float32)) for frame in frames]
+    found = np.array([_speckle_size(frame, shown, spacing_mm) for frame in alone])
+    usual = found[:, 2] >= LEAST_SHOWN * found[:, 2].max()
+    lateral, axial, _ = np.median(found[usual], axis=0)
+    return float(lateral), float(axial)
 
 
 def _speckle_size(
-    frames: Tensor, mask: Tensor, spacing_mm: tuple[float, float], pixel_mm: tuple[float, float]
-) -> tuple[float, float]:
-    """As `speckle_size`, on pixels of about `pixel_mm`."""
-    height, width = frames.shape[1:]
+    frame: Tensor, mask: Tensor, spacing_mm: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Lateral and axial size in one frame (1, H, W), and the share of the frame that shows any.
+
+    Measured on all valid pixels together, after local contrast normalisation. What is local is a
+    matter of the speckle's own size, so it is measured again on pixels of it.
+    """
+    lateral, axial, shown = _size_on_pixels(frame, mask, spacing_mm, spacing_mm)
+    for _ in range(2):
+        pixel = max(lateral / FINENESS, spacing_mm[0]), max(axial / FINENESS, spacing_mm[1])
+        lateral, axial, shown = _size_on_pixels(frame, mask, spacing_mm, pixel)
+    return lateral, axial, shown
+
+
+def _size_on_pixels(
+    frame: Tensor, mask: Tensor, spacing_mm: tuple[float, float], pixel_mm: tuple[float, float]
+) -> tuple[float, float, float]:
+    """As `_speckle_size`, on pixels of about `pixel_mm`."""
+    height, width = frame.shape[1:]
     rows = max(round(height * spacing_mm[1] / pixel_mm[1]), 16)
     columns = max(round(width * spacing_mm[0] / pixel_mm[0]), 16)
-    image, valid = block_matching.normalise(frames, mask, Grid((rows, columns), pixel_mm, (), ()))
+    image, valid = block_matching.normalise(frame, mask, Grid((rows, columns), pixel_mm, (), ()))
     lateral, axial = (float(half_width(_profile(image, valid, dim))[0]) for dim in (2, 1))
-    return lateral * width * spacing_mm[0] / columns, axial * height * spacing_mm[1] / rows
+    x, y = width * spacing_mm[0] / columns, height * spacing_mm[1] / rows
+    return lateral * x, axial * y, float(valid.mean())
 
 
 def _profile(image: Tensor, valid: Tensor, dim: int) -> NDArray[np.float64]:

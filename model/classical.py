@@ -44,6 +44,7 @@ SHIFT_FLOOR_MM = 0.03  # tissue is pressed and slides, so no patch is better tha
 SCALE_SD = 0.5  # share of elevational motion that ELEVATIONAL_OVER_LATERAL leaves open
 LEAST_HEIGHT = 0.05  # of a peak that says anything
 CHANCE_SD = 2.0  # of a sample correlation; by chance the highest of nine places has 1.5
+CHANCE_SHARE, SURE_SD = 0.3, 3.0  # of the patches that exceed it in frames of noise, give or take
 
 
 @dataclass(frozen=True)
@@ -202,13 +203,16 @@ def _within_search(common: torch.Tensor) -> NDArray[np.bool_]:
 
 
 def _above_chance(height: Array, speckle: Speckle) -> NDArray[np.bool_]:
-    """Which pairs (n,) are more alike than chance makes frames in most patches that show speckle.
+    """Which pairs (n,) are alike in more patches that show texture than chance makes them.
 
     height: (n, P). Peaks of chance agree on a shift too, with each other and not with the motion.
+    Below where echoes carry, noise shows texture, so that of many patches most may be alike by
+    chance alone; of a few, half must be.
     """
     chance = np.maximum(speckle.floor, CHANCE_SD / np.sqrt(np.maximum(speckle.cells, 1.0)))
-    shown, alike = height != 0, height > chance
-    return np.asarray(2 * alike.sum(axis=1) > shown.sum(axis=1))
+    shown, alike = (height != 0).sum(axis=1), (height > chance).sum(axis=1)
+    spread = np.sqrt(CHANCE_SHARE * (1 - CHANCE_SHARE) * shown)
+    return np.asarray(alike > np.minimum(CHANCE_SHARE * shown + SURE_SD * spread, shown / 2))
 
 
 def _shift_sd(height: Array, speckle: Speckle) -> Array:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Motions = Mapping[int, tuple[Array, Array]]
 
 ROUNDS = 3  # in which pairs that disagree lose weight
-ANYWHERE = 1000  # frames, after which a hand may be anywhere; of much more digits are lost
+ANYWHERE = 1000.0  # frames, after which a hand may be anywhere; of much more digits are lost
 OUTLIER_SD = 3.0  # beyond which a pair pulls no harder: Huber's function of all three numbers
 
 
@@ -49,7 +49,7 @@ def fuse_intervals(motions: Motions, steps: int, prior: Prior) -> tuple[Array, A
         weighted = _without_outliers(motions, solved)
         solved, factor = _solve(weighted, steps, prior)
     if np.isfinite(prior.change).any() or (prior.spans > 1).any():
-        spans = np.minimum(prior.spans, ANYWHERE)
+        spans = np.maximum(prior.spans * min(1.0, ANYWHERE / np.linalg.norm(prior.spans)), 1.0)
         _, factor = _solve(weighted, steps, Prior(prior.step * spans[:, None]))
     return solved, _step_covariance(factor)
 

@@ -15,7 +15,7 @@ class Identity:
     """Every local motion is I, its covariance that of hand motion between two frames.
 
     The covariance is diagonal and the same for every frame: ROTATION_SD_RAD about each axis and
-    TRANSLATION_SD_MM along each, so that a trajectory solver trusts any other evidence more.
+    TRANSLATION_SD_MM along each.
     """
 
     name = "identity"

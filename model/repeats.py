@@ -22,7 +22,9 @@ Array = NDArray[np.float64]
 Spans = NDArray[np.int64]
 
 AT_ONCE = 8  # frames, for a picture may be large
-BLANK = 8  # grey levels that a frame which shows nothing spans at most
+BLANK = 8  # grey levels that a frame which shows nothing spans at most, noise and all,
+BESIDE = 0.02  # but for shares of its pixels above and below, of what stands beside the picture
+THINNED = 100  # pixels a side, about, by which that is told
 BRIDGED = 3  # blank frames; further apart the frames beside them have no speckle in common
 
 
@@ -38,7 +40,11 @@ def pictures(frames: Frames) -> NDArray[np.int64]:
     """
     seen = [(_fresh(part, first), _blank(part[1 - first :])) for first, part in _parts(frames)]
     fresh, blank = map(np.concatenate, zip(*seen, strict=True))
-    numbers = np.flatnonzero(fresh & ~_dropped(blank))
+    dropped = _dropped(blank)
+    for after in np.flatnonzero(dropped[:-1] & ~dropped[1:]) + 1:
+        before = np.flatnonzero(~dropped[:after])[-1]
+        fresh[after] = (frames[after : after + 1] != frames[before : before + 1]).any()
+    numbers = np.flatnonzero(fresh & ~dropped)
     return numbers if len(numbers) > 1 else np.arange(frames.shape[0])
 
 
@@ -54,8 +60,12 @@ def _fresh(part: NDArray[np.uint8], first: bool) -> NDArray[np.bool_]:
 
 
 def _blank(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of frames (N, H, W) are of one grey, but for noise, (N,)."""
-    return np.asarray(frames.max(axis=(1, 2)) - frames.min(axis=(1, 2)) <= BLANK)
+    """Which of frames (N, H, W) are of one grey, but for noise and what stands beside, (N,)."""
+    rows, columns = (max(side // THINNED, 1) for side in frames.shape[1:])
+    pixels = frames[:, ::rows, ::columns].reshape(len(frames), -1)
+    out = int(BESIDE * pixels.shape[1])
+    ends = np.partition(pixels, (out, pixels.shape[1] - 1 - out), axis=1)
+    return np.asarray(ends[:, -1 - out] - ends[:, out] <= BLANK)
 
 
 def _dropped(blank: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -114,3 +114,20 @@ def test_pictures_of_any_size_fit_the_canvas(shape: tuple[int, int, int]) -> Non
     canvas = canvas_of(frames)
     assert levels_of(frames, canvas).shape == (2, SIDE, SIDE)
     assert np.isfinite(canvas.description()).all()
+
+
+@pytest.mark.parametrize("odd", ["air", "noise"])
+def test_what_a_probe_shows_before_and_after_it_touches_does_not_set_the_size(odd: str) -> None:
+    """Reverberation of air is in wide bands; near-black noise shows no speckle at all."""
+    frames, (height, width) = speckle(10), (200, 260)
+    rng = np.random.default_rng(1)
+    grain = rng.normal(size=(height, width))
+    bands = 120 + 60 * np.sin(np.arange(height) / 6)[:, None] + ndimage.gaussian_filter(grain, 9)
+    picture = {"air": np.where(np.arange(height)[:, None] < 120, bands, 1), "noise": grain > 2}[odd]
+    changed = frames.copy()
+    for number in (0, 1, 8, 9):
+        changed[number, 10:210, 40:300] = picture
+    mask = frames.max(axis=0) > 0
+    np.testing.assert_allclose(
+        speckle_size(changed, mask, (0.2, 0.1)), speckle_size(frames, mask, (0.2, 0.1)), rtol=0.03
+    )

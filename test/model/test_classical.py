@@ -118,6 +118,20 @@ def test_frames_alike_by_chance_alone_tell_nothing_of_motion_in_the_plane() -> N
     np.testing.assert_allclose(sd[:, 2:5], np.tile(classical.IN_PLANE_PRIOR_SD, (11, 1)))
 
 
+def test_echoes_above_noise_that_fills_most_of_the_picture_tell_of_motion_in_the_plane() -> None:
+    rng, (rows, columns) = np.random.default_rng(2), (520, 400)
+    echoes = plane(rows, columns + 40)
+    echoes = echoes / np.std(echoes)
+    frames = np.empty((8, rows, columns), np.uint8)
+    for number, frame in enumerate(frames):
+        noise = [gaussian_filter(part, 1) for part in rng.normal(size=(2, rows, columns))]
+        shown = (noise[0] + 1j * noise[1]) / np.std(noise) / np.sqrt(2)
+        shown[: rows // 4] = echoes[: rows // 4, 2 * number :][:, :columns]
+        frame[:] = grey(shown).round()
+    found = centred(estimate(frames), frames)[:, 3]
+    assert np.median(found) == pytest.approx(2 * PIXEL, rel=0.15)
+
+
 def test_the_decorrelation_curve_is_half_at_one_half_width_and_its_inverse_inverts_it() -> None:
     distance = np.linspace(0, 1.8, 50)
     correlation = correlation_at(distance)

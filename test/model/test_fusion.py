@@ -103,6 +103,21 @@ def test_a_screen_that_stood_still_for_hours_leaves_the_covariance_sound() -> No
     assert covariance[150, 0, 0] > 100**2
 
 
+def test_many_screens_that_stood_still_leave_the_covariance_sound() -> None:
+    """Pairs may be very sure, and where neighbours fall short single steps are hardly held."""
+    count, sure = 1500, np.diag([0.003, 5e-5, 5e-5]) ** 2
+    spans = np.ones(count, np.int64)
+    spans[30::35] = 1000
+    pairs = {}
+    for k in (1, 2, 4, 8):
+        beside = np.convolve(spans > 1, np.ones(k), "valid") > 0
+        known = np.where(beside[:, None, None], 0.0, np.linalg.inv(sure) / k)
+        pairs[k] = np.zeros((len(known), 3)), known
+    step = np.array([1.0, np.radians(1.0), np.radians(1.0)])
+    _, covariance = fuse_intervals(pairs, count, Prior(4 * step, 2 * step, spans))
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
 def test_an_error_of_every_pair_adds_its_variance_to_theirs() -> None:
     motions = measured(np.random.default_rng(4).normal(size=(12, 3)))
     sd = np.array([0.1, 0.2, 0.3])

@@ -95,6 +95,20 @@ def test_the_motion_across_a_frame_that_dropped_out_is_shared_out() -> None:
     np.testing.assert_allclose(found.T_previous_from_frame[:, 0, 3], [6, 6, 6, 6])
 
 
+def test_a_frame_that_dropped_out_is_passed_over_with_a_clock_on_it_and_noise() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (7, 120, 160)).astype(np.uint8)
+    frames[3] = 16 + rng.normal(0, 1.5, (120, 160)).round()
+    frames[3, :10, :30] = 255
+    np.testing.assert_array_equal(pictures(frames), [0, 1, 2, 4, 5, 6])
+
+
+def test_a_picture_shown_again_after_a_frame_that_dropped_out_is_looked_at_once() -> None:
+    a, b, blank = np.array([[60, 0]]), np.array([[90, 0]]), np.zeros((1, 2))
+    shown = np.stack([a, blank, a, b, b, b, blank, blank, a]).astype(np.uint8)
+    np.testing.assert_array_equal(pictures(shown), [0, 3, 8])
+
+
 def test_the_estimator_is_told_how_long_the_hand_had_for_each_step() -> None:
     told: list[list[int]] = []
 
