@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,7 @@ from training.sources import (
 )
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.files import held
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -75,12 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train as the options say; raises OutOfMemoryError, with what would mend it."""
+    """Train as the options say; raises OutOfMemoryError, with what would mend it.
+
+    Raises BusyError if another run has --output: each would overwrite what the other learnt.
+    """
     require_training_seed(options.seed)
     if options.validate_frames == 1:
         raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
+    first = processes.numbers()[0] == 0
     try:
-        return train(options)
+        with held(options.output) if first else nullcontext():
+            return train(options)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -29,6 +29,7 @@ from training.baseline_learner import BaselineLearner
 from training.checkpoint import Progress, State, read_average, read_progress, read_tensors
 from training.clips import Clip, write_clip
 from training.mixture import Mixture
+from tusrec.files import LOCK
 
 ROOT = Path(train.__file__).parent
 NEVER = "1e9"
@@ -184,6 +185,23 @@ class TestResuming:
         monkeypatch.setattr(keeper.Keeper, "validate", interrupted)
         assert run(clips, tmp_path / "run", 1) == 130
         assert "interrupted; the same command goes on" in caplog.text
+
+    def test_no_other_run_takes_its_folder_before_it_has_ended(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        others: list[int] = []
+
+        def another(*_: Any) -> None:
+            others.append(run(clips, tmp_path / "run", 9, "--seed", "2"))
+
+        monkeypatch.setattr(keeper.Keeper, "validate", another)
+        assert run(clips, tmp_path / "run", 1) == 0
+        assert others == [2]
+        assert f"{tmp_path / 'run'}: another run is writing it" in caplog.text
 
     def test_a_run_with_another_seed_is_not_gone_on_with(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -398,7 +416,7 @@ class TestData:
     ) -> None:
         assert run(clips, tmp_path / "run", 1, "--from", str(tmp_path / "no.safetensors")) == 4
         assert "no.safetensors: found nothing, expected a weight file" in caplog.text
-        assert not (tmp_path / "run").exists()
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
 
     def test_weights_without_their_manifest_are_told_from_checkpoints(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
