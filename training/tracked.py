@@ -159,8 +159,9 @@ def _write(scan: Scan, folder: Path) -> int:
 
 
 def _discard_stale(scan: Scan, subject: Path) -> None:
-    """Take away clips that were cut before the scan's frames, poses or calibration changed."""
-    digests = f"{scan.frames_sha256()} {scan.beside_sha256()}"
+    """Take away clips cut before the scan, its calibration, or the code of screens changed."""
+    screens = canvases.code_of(canvases.OF_SCREENS)
+    digests = f"{scan.frames_sha256()} {scan.beside_sha256()} {screens}"
     now = f"{digests} {scan.calibration.spacing} {LENGTH}".encode()
     path = subject / f"{scan.key}.cut"
     if not path.exists() or path.read_bytes() != now:
