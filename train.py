@@ -166,19 +166,28 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     """
     names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
+    path = options.output / checkpoint.FILE
+    if path.exists():
+        return resumed(options, network, progress, path)
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)
         progress.origin, progress.before = start.origin, start.seen
         progress.people = start.people
         load_into(network, start.weights, str(options.start))
-    path = options.output / checkpoint.FILE
-    if not path.exists():
-        return checkpoint.begun(network, progress)
-    require_same_run(checkpoint.read_progress(path), progress, path)
-    state = checkpoint.begun(network, progress)
+    return checkpoint.begun(network, progress)
+
+
+def resumed(options: argparse.Namespace, network: nn.Module, asked: Progress, path: Path) -> State:
+    """The state of a checkpoint, which has all of --from: that may be gone, or gone on since."""
+    found = checkpoint.read_progress(path)
+    as_ever = checkpoint.began_with(options.start, found)
+    asked.origin = found.origin if as_ever else str(options.start or "")
+    require_same_run(found, asked, path)
+    checkpoint.require_unseen(path, found.before, found.people, asked)
+    state = checkpoint.begun(network, asked)
     checkpoint.restore(path, state)
     if share_done(state.progress, options) < 1:
-        state.progress.data = list(dict.fromkeys([*state.progress.data, *names]))
+        state.progress.data = list(dict.fromkeys([*state.progress.data, *asked.data]))
     return state
 
 

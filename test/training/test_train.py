@@ -399,9 +399,41 @@ class TestData:
         first = tmp_path / "first" / "checkpoint.safetensors"
         assert run(clips, tmp_path / "run", 1) == 0
         assert run(clips, tmp_path / "run", 2, "--from", str(first)) == 2
-        assert "found a run with from none, expected first (1 steps)" in caplog.text
+        assert f"found a run with from none, expected {first}" in caplog.text
         assert run(clips, tmp_path / "tuned", 1, "--from", str(first)) == 0
-        assert run(clips, tmp_path / "tuned", 2, "--from", str(first)) == 0
+        assert run(clips, tmp_path / "tuned", 2) == 2
+        assert "found a run with from first (1 steps), expected none" in caplog.text
+        other = tmp_path / "other" / "checkpoint.safetensors"
+        assert run(clips, tmp_path / "tuned", 2, "--from", str(other)) == 2
+        assert f"found a run with from first (1 steps), expected {other}" in caplog.text
+
+    def test_a_run_is_gone_on_with_whose_start_has_gone_on_or_is_gone(
+        self, clips: Path, tmp_path: Path
+    ) -> None:
+        assert run(clips, tmp_path / "first", 1) == 0
+        first, tuned = (tmp_path / name / checkpoint.FILE for name in ("first", "tuned"))
+        assert run(clips, tuned.parent, 1, "--from", str(first)) == 0
+        state = checkpoint.begun(
+            tiny.TinyLearner(torch.device("cpu")).network, Progress("tusrec", 0)
+        )
+        state.progress.step = 2
+        checkpoint.save(first, state)
+        assert run(clips, tuned.parent, 2, "--from", str(first)) == 0
+        first.unlink()
+        assert run(clips, tuned.parent, 3, "--from", str(first)) == 0
+        progress = read_progress(tuned)
+        assert (progress.step, progress.origin) == (3, "first (1 steps)")
+        assert progress.before == {"clips": ""}
+
+    def test_a_run_is_not_gone_on_with_on_data_of_which_its_start_saw_what_it_holds_out(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        more, first = write_clips(tmp_path / "more"), str(tmp_path / "first" / checkpoint.FILE)
+        assert run(more, tmp_path / "first", 1) == 0
+        options = ("--fold", "1", "--folds", "4", "--from", first)
+        assert run(clips, tmp_path / "run", 1, *options) == 0
+        assert run(clips, tmp_path / "run", 2, *options, "--data", str(clips), str(more)) == 2
+        assert "found weights trained on more with fold none, expected 1/4" in caplog.text
 
     def test_a_run_that_was_complete_has_not_seen_what_it_is_given_then(
         self, clips: Path, tmp_path: Path
