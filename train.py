@@ -49,7 +49,7 @@ from training.sources import (
 )
 from training.validation import Amount, held_out_sets
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
-from tusrec.files import held
+from tusrec.files import held, readable
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -167,7 +167,9 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
     path = options.output / checkpoint.FILE
-    if path.exists():
+    with readable(path):
+        is_there = path.exists()
+    if is_there:
         return resumed(options, network, progress, path)
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)

@@ -29,7 +29,7 @@ from training.simulated import LENGTH
 from tusrec import poses
 from tusrec.entry import GOES_ON, exit_code_of
 from tusrec.errors import InputError
-from tusrec.files import write_bytes
+from tusrec.files import readable, write_bytes
 from tusrec.layouts import find_scans
 from tusrec.scans import Scan, ScanSource
 
@@ -88,7 +88,8 @@ def require_trainable(dataset: Path) -> None:
 
 def cards_of(dataset: Path) -> list[Path]:
     """The cards that say that a data set is simulated."""
-    return [c for c in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))] if c.is_file()]
+    with readable(dataset):
+        return [c for c in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))] if c.is_file()]
 
 
 def _seed_on(card: Path) -> int:

@@ -3,6 +3,7 @@
 All but two tests train a tiny network (`tiny`), for the loop is the same.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -364,6 +365,38 @@ class TestData:
         assert run(clips, tmp_path / "run", 1, *more) == 2
         assert "2025x: found nothing" in caplog.text
         assert not (tmp_path / "run" / "clips").exists()
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            ("data", ["--data", "data"]),
+            ("simulation.json", ["--data", "folder"]),
+            ("validate", ["--validate", "validate"]),
+            ("start", ["--from", "start"]),
+            (checkpoint.FILE, []),
+        ],
+    )
+    def test_what_may_not_be_looked_for_is_told_in_one_line(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        case: tuple[str, list[str]],
+    ) -> None:
+        closed, options = case
+        (tmp_path / "folder").mkdir()
+        stat = Path.stat
+
+        def refusing(path: Path, **more: bool) -> os.stat_result:
+            if path.name == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return stat(path, **more)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(Path, "stat", refusing)
+        assert run(clips, tmp_path / "run", 1, *options) == 2
+        assert f"{closed}: cannot read (Permission denied)" in caplog.text
 
     def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
