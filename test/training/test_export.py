@@ -54,11 +54,19 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 4
 
 
-def test_clips_too_short_to_set_the_uncertainty_by_are_named(tmp_path: Path) -> None:
-    save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
-    write_clip(moving_clip(length=8), tmp_path / "short" / "1.safetensors")
-    with pytest.raises(InputError, match=r"1\.safetensors: found 8 pictures, expected 9 and more"):
-        export(tmp_path, tmp_path / "weights", [tmp_path / "short"])
+def test_clips_too_short_to_set_the_uncertainty_leave_it_to_others_or_are_told_where_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, length in enumerate((8, 9, 8)):
+        write_clip(
+            moving_clip((1, number), length), tmp_path / "clips" / f"1_{number:06d}.safetensors"
+        )
+    ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with(""))
+    assert subject == "1_000001"
+    assert "clips: found 2 of 3 clips of fewer than 9 pictures" in caplog.text
+    write_clip(moving_clip(length=8), tmp_path / "short" / "1_000000.safetensors")
+    with pytest.raises(InputError, match=r"short: found nobody whom .* in 9 pictures and more"):
+        calibration_clips([tmp_path / "short"], run_with(""))
 
 
 def test_scans_of_people_whom_no_run_saw_set_the_uncertainty_whatever_the_folder_is_called(
