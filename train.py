@@ -47,7 +47,7 @@ from training.sources import (
     remembered_as,
     shows_people,
 )
-from training.validation import Amount, held_out_sets
+from training.validation import Amount, held_out_sets, require_others
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 from tusrec.files import held, readable
 from tusrec.options import positive, whole_number
@@ -150,10 +150,12 @@ def train(options: argparse.Namespace) -> int:
 def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[Source]:
     """What is trained on; data sets are cut into clips unless they have been.
 
-    Raises InputError before that, which may take hours, if there is nothing to validate on.
+    Raises InputError before that, which may take hours, if there is nothing to validate on, or it
+    is what is trained on.
     """
     for path in options.validate:
         shows_people(path)
+    require_others(options.validate, options.data)
     cache = options.cache or options.output / "clips"
     return [find_source(path, cache, share) for path in options.data]
 

@@ -15,7 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from model import baseline, pose_net
-from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
+from model.weights import (
+    WEIGHTS_FOLDER,
+    check_weights,
+    require_place_for_weights,
+    write_weights,
+)
 from training.calibration import Whose, calibrated
 from training.checkpoint import FILE, OF_PEOPLE, Progress, read_average, read_progress
 from training.clips import read_training_clip
@@ -51,6 +56,7 @@ def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -
     build, architecture = MODELS[progress.model]
     network = build()
     check_weights(network, weights, str(path))
+    require_place_for_weights(folder)  # first, for to set the uncertainty may take hours
     words = record(progress)
     if unseen:
         if not isinstance(network, pose_net.PoseNet):

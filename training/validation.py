@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,8 +96,8 @@ def held_out_sets(
     trained on, and where nothing is held out.
     """
     fold, strangers = unseen
-    for path in others:
-        _require_others(path, training)
+    trained = [path for source in training for path in (source.dataset, source.folder) if path]
+    require_others(others, trained)
     sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
     some = [held for held in sets if held.scans]
     if sets and not some:
@@ -105,16 +106,14 @@ def held_out_sets(
     return some + [_of_folder(path, strangers, amount, learner) for path in others]
 
 
-def _require_others(path: Path, training: Sequence[Source]) -> None:
-    files = _files_in(path)
-    for source in training:
-        trained = _files_in(source.folder) | (
-            _files_in(source.dataset) if source.dataset else set()
-        )
-        if files & trained:
+def require_others(others: Sequence[Path], trained: Sequence[Path]) -> None:
+    """Raise InputError for folders to validate on with anything in them that is trained on."""
+    seen = {place: _files_in(place) for place in trained} if others else {}
+    for path, (place, files) in product(others, seen.items()):
+        if files & _files_in(path):
             raise InputError(
-                f"--validate {path}: found it in --data too, in {source.dataset or source.folder}, "
-                "expected unseen scans; name other data, or hold out some with --fold"
+                f"--validate {path}: found it in --data too, in {place}, expected unseen scans; "
+                "name other data, or hold out some with --fold"
             )
 
 

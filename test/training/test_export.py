@@ -16,7 +16,7 @@ from training import export as export_module
 from training.checkpoint import Progress, begun, save
 from training.clips import REAL_SEED, write_clip
 from training.export import calibration_clips, export, main, record
-from tusrec.errors import InputError, WeightsError
+from tusrec.errors import InputError, OutputError, WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,22 @@ def test_clips_of_subjects_that_were_trained_on_do_not_set_the_uncertainty(tmp_p
         write_clip(replace(moving_clip(length=10), seed=(REAL_SEED, 0)), path)
     ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with("1/5", people=(2,)))
     assert subject == "sub001"
+
+
+@pytest.mark.parametrize("fault", ["a file", "a broken manifest"])
+def test_a_place_that_takes_no_weights_is_told_before_the_uncertainty_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
+    weights = tmp_path / "weights"
+    if fault == "a file":
+        weights.touch()
+    else:
+        weights.mkdir()
+        (weights / "manifest.json").write_text("{")
+    monkeypatch.setattr(export_module, "calibration_clips", lambda *_: pytest.fail("begun"))
+    with pytest.raises((OutputError, WeightsError), match=str(weights)):
+        export(tmp_path, weights, [tmp_path])
 
 
 def test_what_a_run_saw_is_in_the_manifest(tmp_path: Path) -> None:

@@ -366,6 +366,32 @@ class TestData:
         assert "2025x: found nothing" in caplog.text
         assert not (tmp_path / "run" / "clips").exists()
 
+    def test_what_is_trained_on_is_not_validated_on_which_is_told_before_data_sets_are_cut(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        make_train_dataset: Callable[..., Path],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dataset = str(make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9}))
+        assert run(clips, tmp_path / "run", 1, "--data", dataset, "--validate", dataset) == 2
+        assert f"--validate {dataset}: found it in --data too" in caplog.text
+        assert not (tmp_path / "run" / "clips").exists()
+
+    def test_a_place_that_takes_no_files_is_told_before_data_sets_are_cut(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        make_train_dataset: Callable[..., Path],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
+        (tmp_path / "file").touch()
+        more = ("--data", str(dataset), "--cache", str(tmp_path / "cache"))
+        assert run(clips, tmp_path / "file", 1, *more) == 2
+        assert "file: cannot write" in caplog.text
+        assert not (tmp_path / "cache").exists()
+
     @pytest.mark.parametrize(
         "case",
         [
