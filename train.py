@@ -72,7 +72,10 @@ log = logging.getLogger("train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
     options = parser().parse_args(arguments)
-    return exit_code_of(partial(run, options), GOES_ON)
+    try:
+        return exit_code_of(partial(run, options), GOES_ON)
+    finally:
+        processes.leave()  # once a failure is told: to part may take as long as others work
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,8 +95,6 @@ def run(options: argparse.Namespace) -> int:
             raise
         found = f"{options.output}: found no memory left, expected more; {MORE_MEMORY}"
         raise OutOfMemoryError(found) from error
-    finally:
-        processes.leave()
 
 
 def train(options: argparse.Namespace) -> int:

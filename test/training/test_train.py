@@ -276,6 +276,18 @@ class TestResuming:
         assert "step 1: found a gradient of length nan" in caplog.text
         assert path.read_bytes() == before
 
+    def test_a_failure_is_told_before_the_processes_part(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(train.processes, "leave", lambda: told.append(caplog.text))
+        assert run(clips, tmp_path / "run", 1, "--seed", "900000") == 2
+        assert "900000" in told[0]
+
     def test_memory_that_runs_out_is_told_in_one_line_and_the_checkpoint_stays(
         self,
         clips: Path,
