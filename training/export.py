@@ -14,6 +14,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tusrec.entry import exit_code_of, heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 from model import baseline, pose_net
 from model.weights import (
     WEIGHTS_FOLDER,
@@ -29,7 +34,6 @@ from training.prepared import prepare
 from training.sources import Source, holds_clips, remembered_as
 from training.tracked import cut, of_usable, require_trainable, subject_of
 from training.validation import unseen_scans
-from tusrec.entry import exit_code_of
 from tusrec.errors import InputError
 from tusrec.frames import evenly_spread
 from tusrec.scans import Scan

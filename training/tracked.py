@@ -17,6 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 from tqdm import tqdm
 
 from model.repeats import Picked, pictures
@@ -27,7 +32,6 @@ from training import canvases
 from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
-from tusrec.entry import GOES_ON, exit_code_of
 from tusrec.errors import InputError
 from tusrec.files import readable, write_bytes
 from tusrec.layouts import find_scans
