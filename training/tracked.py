@@ -108,12 +108,13 @@ def _seed_on(card: Path) -> int:
 
 def write_tracked_clips(
     dataset: Path, folder: Path, share: tuple[int, int] = (0, 1), *, its_own: bool = False
-) -> int:
-    """Write the clips of a data set's scans that are not there yet; returns the number of all.
+) -> tuple[int, int]:
+    """Write the clips of a data set's scans that are not there yet.
 
-    A scan that is unusable is told and left out. share: (which, of how many) processes divide the
-    scans among themselves. its_own: no other data set's clips are in the folder, so that those of
-    scans which this one no longer has are taken away.
+    Returns the number of all clips, and of scans that are unusable, which are told and left out.
+    share: (which, of how many) processes divide the scans among themselves. its_own: no other data
+    set's clips are in the folder, so that those of scans which this one no longer has are taken
+    away.
     """
     require_trainable(dataset)
     which, of = share
@@ -121,7 +122,8 @@ def write_tracked_clips(
     if its_own:
         _discard_others({scan.key for scan in scans}, folder)
     told = tqdm(scans[which::of], desc=f"{dataset.name} to clips", unit="scan", disable=None)
-    return sum(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
+    written = list(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
+    return sum(written), len(scans[which::of]) - len(written)
 
 
 def _discard_others(keys: set[str], folder: Path) -> None:
@@ -192,10 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Cut the data set into clips, and say into how many."""
+    """Cut the data set into clips, and say into how many; the exit code."""
     _require_recorded(options.dataset)
-    log.info("%d clips", write_tracked_clips(options.dataset, options.folder))
-    return 0
+    clips, left_out = write_tracked_clips(options.dataset, options.folder)
+    log.info("%d clips, %d scans left out", clips, left_out)
+    return InputError.exit_code if left_out else 0
 
 
 def _require_recorded(dataset: Path) -> None:
