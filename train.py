@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -47,8 +47,9 @@ from training.sources import (
     remembered_as,
     shows_people,
 )
-from training.validation import Amount, held_out_sets
+from training.validation import Amount, held_out_sets, require_others
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
+from tusrec.files import held, readable
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -71,23 +72,29 @@ log = logging.getLogger("train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
     options = parser().parse_args(arguments)
-    return exit_code_of(partial(run, options), GOES_ON)
+    try:
+        return exit_code_of(partial(run, options), GOES_ON)
+    finally:
+        processes.leave()  # once a failure is told: to part may take as long as others work
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train as the options say; raises OutOfMemoryError, with what would mend it."""
+    """Train as the options say; raises OutOfMemoryError, with what would mend it.
+
+    Raises BusyError if another run has --output: each would overwrite what the other learnt.
+    """
     require_training_seed(options.seed)
     if options.validate_frames == 1:
         raise InputError("--validate-frames: found 1, expected 0 for all, or 2 and more")
+    first = processes.numbers()[0] == 0
     try:
-        return train(options)
+        with held(options.output) if first else nullcontext():
+            return train(options)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         found = f"{options.output}: found no memory left, expected more; {MORE_MEMORY}"
         raise OutOfMemoryError(found) from error
-    finally:
-        processes.leave()
 
 
 def train(options: argparse.Namespace) -> int:
@@ -144,10 +151,12 @@ def train(options: argparse.Namespace) -> int:
 def find_sources(options: argparse.Namespace, share: tuple[int, int]) -> list[Source]:
     """What is trained on; data sets are cut into clips unless they have been.
 
-    Raises InputError before that, which may take hours, if there is nothing to validate on.
+    Raises InputError before that, which may take hours, if there is nothing to validate on, or it
+    is what is trained on.
     """
     for path in options.validate:
         shows_people(path)
+    require_others(options.validate, options.data)
     cache = options.cache or options.output / "clips"
     return [find_source(path, cache, share) for path in options.data]
 
@@ -160,19 +169,30 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     """
     names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
+    path = options.output / checkpoint.FILE
+    with readable(path):
+        is_there = path.exists()
+    if is_there:
+        return resumed(options, network, progress, path)
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)
         progress.origin, progress.before = start.origin, start.seen
         progress.people = start.people
         load_into(network, start.weights, str(options.start))
-    path = options.output / checkpoint.FILE
-    if not path.exists():
-        return checkpoint.begun(network, progress)
-    require_same_run(checkpoint.read_progress(path), progress, path)
-    state = checkpoint.begun(network, progress)
+    return checkpoint.begun(network, progress)
+
+
+def resumed(options: argparse.Namespace, network: nn.Module, asked: Progress, path: Path) -> State:
+    """The state of a checkpoint, which has all of --from: that may be gone, or gone on since."""
+    found = checkpoint.read_progress(path)
+    as_ever = checkpoint.began_with(options.start, found)
+    asked.origin = found.origin if as_ever else str(options.start or "")
+    require_same_run(found, asked, path)
+    checkpoint.require_unseen(path, found.before, found.people, asked)
+    state = checkpoint.begun(network, asked)
     checkpoint.restore(path, state)
     if share_done(state.progress, options) < 1:
-        state.progress.data = list(dict.fromkeys([*state.progress.data, *names]))
+        state.progress.data = list(dict.fromkeys([*state.progress.data, *asked.data]))
     return state
 
 

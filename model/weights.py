@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tusrec.errors import WeightsError
-from tusrec.files import write_bytes, write_json
+from tusrec.files import require_writable, write_bytes, write_json
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.json"
@@ -128,7 +128,7 @@ def write_weights(
     """
     folder = folder or WEIGHTS_FOLDER
     manifest, path = folder / MANIFEST, folder / f"{name}.safetensors"
-    models = _read_manifest(manifest, DEFAULT_MEND) if manifest.exists() else {}
+    models = _listed_in(folder)
     content = safetensors.torch.save({key: w.detach().contiguous() for key, w in weights.items()})
     sha256 = hashlib.sha256(content).hexdigest()
     told = (architecture, training, dict(seen or {}), list(people))
@@ -137,6 +137,18 @@ def write_weights(
     write_bytes(path, content, "it")
     write_json(manifest, listing)
     return path
+
+
+def require_place_for_weights(folder: Path | None = None) -> None:
+    """Raise before any work what `write_weights` would of a folder; it is made if need be."""
+    folder = folder or WEIGHTS_FOLDER
+    require_writable(folder)
+    _listed_in(folder)
+
+
+def _listed_in(folder: Path) -> dict[str, Entry]:
+    manifest = folder / MANIFEST
+    return _read_manifest(manifest, DEFAULT_MEND) if manifest.exists() else {}
 
 
 def _read_manifest(path: Path, mend: str) -> dict[str, Entry]:

@@ -33,6 +33,8 @@ CODE: tuple[ModuleType, ...] = (
     *(clips, prepared, frames, poses),
 )
 """What decides how a clip is laid out."""
+OF_SCREENS: tuple[ModuleType, ...] = (clutter, persistence, repeats, screen, frames)
+"""What decides which screen a clip that is cut from a scan remembers."""
 LEFT_FREE = 2e9  # bytes of the disk, for checkpoints
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def stamp(clip: Path) -> dict[str, str]:
     To be asked for before the clip is read: it may be written anew meanwhile.
     """
     found = clip.stat()
-    return {"clip": f"{found.st_mtime_ns} {found.st_size}", "code": _code()}
+    return {"clip": f"{found.st_mtime_ns} {found.st_size}", "code": code_of(CODE)}
 
 
 def kept(clip: Path, stamped: dict[str, str]) -> Prepared | None:
@@ -127,5 +129,6 @@ def _as_canvas(numbers: list[float]) -> Canvas:
 
 
 @cache
-def _code() -> str:
-    return hashlib.sha256("".join(map(inspect.getsource, CODE)).encode()).hexdigest()
+def code_of(modules: tuple[ModuleType, ...]) -> str:
+    """What tells modules from those of another version."""
+    return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from model.weights import MANIFEST, load_into, load_weights, seen_by
 from training.folds import Fold
 from tusrec.errors import InputError, WeightsError
-from tusrec.files import write_bytes
+from tusrec.files import readable, write_bytes
 
 FILE = "checkpoint.safetensors"
 AVERAGED_STEPS = 400
@@ -150,21 +150,33 @@ def starting_weights(path: Path, run: Progress) -> Start:
     Raises WeightsError if they are broken, another model's, or neither, and InputError if they
     were trained on data of the run, or on the people whom it may hold out, with another fold.
     """
-    if not path.exists():
+    with readable(path):
+        is_there = path.exists()
+    if not is_there:
         raise WeightsError(
             f"{path}: found nothing, expected a weight file beside its manifest, or the checkpoint "
             "of a run; choose another --from"
         )
     start = _of_manifest(path, run) or _of_checkpoint(path, run)
-    _require_unseen(path, start, run)
+    require_unseen(path, start.seen, start.people, run)
     return start
 
 
-def _require_unseen(path: Path, start: Start, run: Progress) -> None:
+def began_with(start: Path | None, run: Progress) -> bool:
+    """Whether a run's origin is this file, as far as names tell, or nothing where there is none."""
+    name = run.origin.rpartition(" (")[0]
+    return name in (start.name, _folder_of(start)) if start else not name
+
+
+def require_unseen(path: Path, seen: dict[str, str], people: list[int], run: Progress) -> None:
+    """Raise InputError if what the weights of a file saw is what a run holds out.
+
+    seen, people: as in `Progress`.
+    """
     fold = Fold.of(run.fold)
     shows_people = any(name.endswith(OF_PEOPLE) for name in run.data)
-    people = [number for number in start.people if shows_people and fold.has(number)]
-    again = {name: start.seen[name] for name in run.data if name in start.seen}
+    people = [number for number in people if shows_people and fold.has(number)]
+    again = {name: seen[name] for name in run.data if name in seen}
     told = [f"{name} with fold {fold or 'none'}" for name, fold in again.items()]
     told += [f"subject {', '.join(map(str, people[:4]))}"] if people else []
     if people or (run.fold and any(fold != run.fold for fold in again.values())):
@@ -189,8 +201,12 @@ def _of_checkpoint(path: Path, run: Progress) -> Start:
             f"{path}: found a checkpoint of {earlier.model}, expected {run.model}; choose another "
             "--from or --model"
         )
-    origin = f"{path.parent.name} ({earlier.step} steps)"
+    origin = f"{_folder_of(path)} ({earlier.step} steps)"
     return Start(read_average(path), origin, earlier.seen, earlier.people)
+
+
+def _folder_of(path: Path) -> str:
+    return path.absolute().parent.name
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -113,8 +113,15 @@ def _require_sound(clip: Clip, path: Path) -> None:
 def read_training_clip(path: Path) -> Clip:
     """Read a clip to train on; raises InputError for one whose seed is kept for evaluation."""
     clip = read_clip(path)
-    try:
+    with named(path):
         require_training_seed(clip.seed[0])
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     return clip
+
+
+@contextmanager
+def named(what: Path | str) -> Iterator[None]:
+    """Name the clip or scan that an InputError is of."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error

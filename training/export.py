@@ -14,17 +14,26 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tusrec.entry import exit_code_of, heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 from model import baseline, pose_net
-from model.weights import WEIGHTS_FOLDER, check_weights, write_weights
+from model.weights import (
+    WEIGHTS_FOLDER,
+    check_weights,
+    require_place_for_weights,
+    write_weights,
+)
 from training.calibration import Whose, calibrated
 from training.checkpoint import FILE, OF_PEOPLE, Progress, read_average, read_progress
-from training.clips import Clip, read_training_clip
+from training.clips import read_training_clip
 from training.folds import Fold, Others
-from training.prepared import Prepared, prepare
+from training.prepared import prepare
 from training.sources import Source, holds_clips, remembered_as
 from training.tracked import cut, of_usable, require_trainable, subject_of
 from training.validation import unseen_scans
-from tusrec.entry import exit_code_of
 from tusrec.errors import InputError
 from tusrec.frames import evenly_spread
 from tusrec.scans import Scan
@@ -44,13 +53,14 @@ def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -
 
     unseen: clips and data sets to set the pose network's uncertainty by.
     Raises WeightsError if there is no usable checkpoint, OutputError if they cannot be written,
-    InputError for clips too short to set it by, none at all, or of a model without uncertainty.
+    InputError where there is nothing to set it by, or for a model without uncertainty.
     """
     path = run / FILE
     progress, weights = read_progress(path), read_average(path)
     build, architecture = MODELS[progress.model]
     network = build()
     check_weights(network, weights, str(path))
+    require_place_for_weights(folder)  # first, for to set the uncertainty may take hours
     words = record(progress)
     if unseen:
         if not isinstance(network, pose_net.PoseNet):
@@ -69,14 +79,15 @@ def export(run: Path, folder: Path | None = None, unseen: Sequence[Path] = ()) -
 def calibration_clips(places: Sequence[Path], progress: Progress) -> list[Whose]:
     """Whose they are, and long clips, laid out, of subjects that a run did not see.
 
-    Scans that are too short or broken are told and left out. Raises InputError for what it saw
-    without a fold, for clips that are too short, and if there is none.
+    Scans that are too short or broken are told and left out, and so are short clips. Raises
+    InputError for what it saw without a fold, for a broken clip, and if there is none.
     """
     found = [clip for place in places for clip in _unseen_clips(place, _unseen_of(place, progress))]
     if not found:
         raise InputError(
-            f"{', '.join(map(str, places))}: found nobody whom the run did not see, expected such "
-            "as --fold holds out; name other data"
+            f"{', '.join(map(str, places))}: found nobody whom the run did not see in {SHORTEST} "
+            "pictures and more, expected such as --fold holds out, in whole scans or clips of so "
+            "many frames (--length); name other data"
         )
     return found
 
@@ -97,31 +108,37 @@ def _unseen_of(place: Path, progress: Progress) -> Fold | Others:
 
 def _unseen_clips(place: Path, unseen: Fold | Others) -> Iterator[Whose]:
     if holds_clips(place):
-        source = Source(place.name, place)
-        paths = source.unseen(unseen)
-        for number in evenly_spread(len(paths), MOST_CLIPS):
-            path = paths[number]
-            yield source.subject(path), _laid_out(read_training_clip(path), str(path))
+        yield from _long_clips(Source(place.name, place), unseen)
         return
     require_trainable(place)
     scans = unseen_scans(place, unseen)
     yield from of_usable([scans[n] for n in evenly_spread(len(scans), MOST_SCANS)], _beginning)
 
 
+def _long_clips(source: Source, unseen: Fold | Others) -> Iterator[Whose]:
+    paths = source.unseen(unseen)
+    chosen = [paths[number] for number in evenly_spread(len(paths), MOST_CLIPS)]
+    short = 0
+    for path in chosen:
+        clip = prepare(read_training_clip(path))
+        if len(clip.levels) < SHORTEST:
+            short += 1
+        else:
+            yield source.subject(path), clip
+    if short:
+        told = f"{short} of {len(chosen)} clips of fewer than {SHORTEST} pictures"
+        log.warning("left out: %s: found %s, too few to set the uncertainty", source.folder, told)
+
+
 def _beginning(scan: Scan) -> Whose:
     (clip,) = cut(scan, [0], LONGEST)
-    return subject_of(scan.key), _laid_out(clip, scan.key)
-
-
-def _laid_out(clip: Clip, name: str) -> Prepared:
     prepared = prepare(clip)
-    pictures = len(prepared.levels)
-    if pictures < SHORTEST:
+    if len(prepared.levels) < SHORTEST:
         raise InputError(
-            f"{name}: found {pictures} pictures, expected {SHORTEST} and more to set the "
-            "uncertainty by; name whole scans, or clips of more frames (--length)"
+            f"{scan.key}: found {len(prepared.levels)} pictures, expected {SHORTEST} and more to "
+            "set the uncertainty by; name longer scans"
         )
-    return prepared
+    return subject_of(scan.key), prepared
 
 
 def record(progress: Progress) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from training.clips import Clip, read_training_clip
+from training.clips import Clip, named, read_training_clip
 from training.learner import KeptOnDisk
-from tusrec.errors import InputError
 
 Listing = Callable[[], list[Path]]
 LOOK_AGAIN = 500  # draws after which the lists are asked for again
@@ -64,7 +63,5 @@ class Mixture:
 
     def _prepared(self, path: Path) -> Any:
         clip = read_training_clip(path)
-        try:
+        with named(path):
             return self._prepare(clip)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error

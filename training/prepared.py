@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model import block_matching
 from model.canonical import Canvas, to_canvas
-from model.repeats import fresh_frames
+from model.repeats import Picked, pictures
 from training.clips import Clip
 from tusrec import poses
 
@@ -26,12 +26,13 @@ class Prepared:
 def prepare(clip: Clip) -> Prepared:
     """A clip's frames, less what the screen added, and poses about the centre of their canvas.
 
-    Without those that only lead in or repeat the one before, as estimators see scans.
+    Without those that only lead in, and of each picture one, as estimators see scans.
     """
-    count = len(clip.frames)
-    seen = fresh_frames(clip.frames) & (np.arange(count) >= clip.lead_in)
-    seen[-2:] |= seen.sum() < 2  # one frame makes no pair
-    frames = clip.screen.taken_out(clip.frames)[0:count][seen]
+    numbers = pictures(clip.frames)
+    wanted = numbers >= clip.lead_in
+    wanted[-2:] = True  # one frame makes no pair
+    shown = clip.screen.taken_out(Picked(clip.frames, numbers))
+    frames, seen = shown[0 : len(numbers)][wanted], numbers[wanted]
     moving = block_matching.moving_mask(frames)
     canvas = Canvas.of(frames, moving, clip.spacing)
     mask = torch.from_numpy(moving.astype(np.float32))

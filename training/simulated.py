@@ -17,6 +17,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -34,7 +39,6 @@ from sim.stream import require_training_seed
 from training.clips import Clip, write_clip
 from training.grabber import grabbed
 from tusrec import poses
-from tusrec.entry import GOES_ON, exit_code_of
 from tusrec.errors import BusyError, InputError
 from tusrec.files import write_bytes
 from tusrec.options import whole_number

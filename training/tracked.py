@@ -17,6 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tusrec.entry import GOES_ON, exit_code_of, heed_signals
+
+if __name__ == "__main__":
+    heed_signals()
+
 from tqdm import tqdm
 
 from model.repeats import Picked, pictures
@@ -27,9 +32,8 @@ from training import canvases
 from training.clips import REAL_SEED, Clip, write_clip
 from training.simulated import LENGTH
 from tusrec import poses
-from tusrec.entry import GOES_ON, exit_code_of
 from tusrec.errors import InputError
-from tusrec.files import write_bytes
+from tusrec.files import readable, write_bytes
 from tusrec.layouts import find_scans
 from tusrec.scans import Scan, ScanSource
 
@@ -88,7 +92,8 @@ def require_trainable(dataset: Path) -> None:
 
 def cards_of(dataset: Path) -> list[Path]:
     """The cards that say that a data set is simulated."""
-    return [c for c in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))] if c.is_file()]
+    with readable(dataset):
+        return [c for c in [dataset / CARD, *sorted(dataset.glob(f"*/{CARD}"))] if c.is_file()]
 
 
 def _seed_on(card: Path) -> int:
@@ -103,12 +108,13 @@ def _seed_on(card: Path) -> int:
 
 def write_tracked_clips(
     dataset: Path, folder: Path, share: tuple[int, int] = (0, 1), *, its_own: bool = False
-) -> int:
-    """Write the clips of a data set's scans that are not there yet; returns the number of all.
+) -> tuple[int, int]:
+    """Write the clips of a data set's scans that are not there yet.
 
-    A scan that is unusable is told and left out. share: (which, of how many) processes divide the
-    scans among themselves. its_own: no other data set's clips are in the folder, so that those of
-    scans which this one no longer has are taken away.
+    Returns the number of all clips, and of scans that are unusable, which are told and left out.
+    share: (which, of how many) processes divide the scans among themselves. its_own: no other data
+    set's clips are in the folder, so that those of scans which this one no longer has are taken
+    away.
     """
     require_trainable(dataset)
     which, of = share
@@ -116,7 +122,8 @@ def write_tracked_clips(
     if its_own:
         _discard_others({scan.key for scan in scans}, folder)
     told = tqdm(scans[which::of], desc=f"{dataset.name} to clips", unit="scan", disable=None)
-    return sum(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
+    written = list(of_usable(told, partial(_write, folder=folder), partial(_discard, folder)))
+    return sum(written), len(scans[which::of]) - len(written)
 
 
 def _discard_others(keys: set[str], folder: Path) -> None:
@@ -159,8 +166,9 @@ def _write(scan: Scan, folder: Path) -> int:
 
 
 def _discard_stale(scan: Scan, subject: Path) -> None:
-    """Take away clips that were cut before the scan's frames, poses or calibration changed."""
-    digests = f"{scan.frames_sha256()} {scan.beside_sha256()}"
+    """Take away clips cut before the scan, its calibration, or the code of screens changed."""
+    screens = canvases.code_of(canvases.OF_SCREENS)
+    digests = f"{scan.frames_sha256()} {scan.beside_sha256()} {screens}"
     now = f"{digests} {scan.calibration.spacing} {LENGTH}".encode()
     path = subject / f"{scan.key}.cut"
     if not path.exists() or path.read_bytes() != now:
@@ -186,10 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Cut the data set into clips, and say into how many."""
+    """Cut the data set into clips, and say into how many; the exit code."""
     _require_recorded(options.dataset)
-    log.info("%d clips", write_tracked_clips(options.dataset, options.folder))
-    return 0
+    clips, left_out = write_tracked_clips(options.dataset, options.folder)
+    log.info("%d clips, %d scans left out", clips, left_out)
+    return InputError.exit_code if left_out else 0
 
 
 def _require_recorded(dataset: Path) -> None:

@@ -1,9 +1,11 @@
 """How a network does on subjects that it is not trained on, by the challenge's own measures."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from model.weights import write_weights
 from pipeline.evaluation import Entry
 from pipeline.prediction import predict_motion
 from pipeline.tables import json_report, text_report
-from training.clips import REAL_SEED, Clip, read_clip
+from training.clips import REAL_SEED, Clip, named, read_clip
 from training.folds import Fold, Others
 from training.learner import Learner
 from training.measure import held_out
@@ -95,26 +97,39 @@ def held_out_sets(
     trained on, and where nothing is held out.
     """
     fold, strangers = unseen
-    for path in others:
-        _require_others(path, training)
-    sets = [_of_source(s, fold, amount, learner) for s in training] if str(fold) else []
+    trained = [path for source in training for path in (source.dataset, source.folder) if path]
+    require_others(others, trained)
+    divided = training if str(fold) else []
+    names = _told_apart([*(s.dataset or s.folder for s in divided), *others])
+    sets = [
+        _of_source(replace(source, name=name), fold, amount, learner)
+        for source, name in zip(divided, names, strict=False)
+    ]
     some = [held for held in sets if held.scans]
     if sets and not some:
         names = ", ".join(held.name for held in sets)
         raise InputError(f"{names}: found no scan that is held out; choose another --fold")
-    return some + [_of_folder(path, strangers, amount, learner) for path in others]
+    return some + [
+        _of_folder(path, name, strangers, amount, learner)
+        for path, name in zip(others, names[len(divided) :], strict=True)
+    ]
 
 
-def _require_others(path: Path, training: Sequence[Source]) -> None:
-    files = _files_in(path)
-    for source in training:
-        trained = _files_in(source.folder) | (
-            _files_in(source.dataset) if source.dataset else set()
-        )
-        if files & trained:
+def _told_apart(places: Sequence[Path]) -> list[str]:
+    """Names of folders, and of those named alike also the folders that they are in."""
+    whole = [place.resolve() for place in places]
+    alike = Counter(place.name for place in whole)
+    return ["/".join(place.parts[-2 if alike[place.name] > 1 else -1 :]) for place in whole]
+
+
+def require_others(others: Sequence[Path], trained: Sequence[Path]) -> None:
+    """Raise InputError for folders to validate on with anything in them that is trained on."""
+    seen = {place: _files_in(place) for place in trained} if others else {}
+    for path, (place, files) in product(others, seen.items()):
+        if files & _files_in(path):
             raise InputError(
-                f"--validate {path}: found it in --data too, in {source.dataset or source.folder}, "
-                "expected unseen scans; name other data, or hold out some with --fold"
+                f"--validate {path}: found it in --data too, in {place}, expected unseen scans; "
+                "name other data, or hold out some with --fold"
             )
 
 
@@ -136,10 +151,12 @@ def unseen_scans(dataset: Path, by: Fold | Others) -> list[ScanSource]:
     return by.unseen(find_scans(dataset).scans, lambda scan: subject_of(scan.key))
 
 
-def _of_folder(path: Path, strangers: Others, amount: Amount, learner: Learner) -> HeldOutSet:
+def _of_folder(
+    path: Path, name: str, strangers: Others, amount: Amount, learner: Learner
+) -> HeldOutSet:
     """What a folder or data set shows of people who were not trained on, or of simulated ones."""
     unseen = strangers if shows_people(path) else Others(frozenset())
-    source = Source(path.name, path, None if holds_clips(path) else path)
+    source = Source(name, path, None if holds_clips(path) else path)
     held = _of_source(source, unseen, amount, learner)
     if not held.scans:
         raise InputError(
@@ -155,7 +172,8 @@ def _of_clips(name: str, paths: Sequence[Path], amount: Amount, learner: Learner
     for path in _spread(paths, CLIPS_A_SCAN * amount.scans):
         clip = _beginning(read_clip(path), amount.frames)
         kind = TRACKED if clip.seed[0] == REAL_SEED else "exact"
-        scans.append(HeldOut(path.stem, clip, no_landmarks, kind, learner.prepare(clip)))
+        with named(path):
+            scans.append(HeldOut(path.stem, clip, no_landmarks, kind, learner.prepare(clip)))
     return HeldOutSet(name, scans)
 
 
@@ -171,7 +189,8 @@ def _of_scans(
     def beginning(scan: Scan) -> HeldOut:
         (clip,) = cut(scan, [0], amount.frames or scan.frames.shape[0])
         shown = scan.landmarks[scan.landmarks[:, 0] < len(clip.frames)]
-        return HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip))
+        with named(scan.key):
+            return HeldOut(scan.key, clip, shown, scan.truth, learner.prepare(clip))
 
     return HeldOutSet(name, list(of_usable(_spread(sources, amount.scans), beginning)))
 

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from tusrec.errors import BusyError, InputError, OutputError
 
+LOCK = ".lock"  # in a folder that one run at a time writes
+
 
 @contextmanager
 def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
@@ -46,6 +48,20 @@ def atomic_path(path: Path, what: str = "") -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep `folder`, made if need be, from other runs that ask for it, until the block ends.
+
+    Raises OutputError if it takes no files, BusyError if another run has it.
+    """
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("ab")  # stays: were it removed, two could lock two such files
+    with lock:
+        _take(lock, folder)
+        yield
+
+
 def _is_stream(path: Path) -> bool:
     """Whether `path` is there and no file, or is a device, as /dev/stdout is wherever it leads."""
     with writable(path):
@@ -55,7 +71,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _take(lock: BinaryIO, path: Path) -> None:
-    """Lock what `path` is written to until it is closed; OutputError if another process has."""
+    """Lock what `path` is written to until it is closed; BusyError if another run has."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -89,7 +89,7 @@ def find_scans(path: Path, options: InputOptions | None = None) -> Dataset:
 
 def _found(path: Path, options: InputOptions) -> Dataset:
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; mount the data there or pass --input")
+        raise InputError(f"{path}: no such file or folder; mount the data there or name others")
     root = _dataset_root(path) if path.is_dir() else None
     if root is not None:
         _require_suited(options, {"calibration", "poses"}, path)
@@ -271,7 +271,7 @@ def _loose_files(folder: Path, options: InputOptions) -> Dataset:
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
-            "or .h5, PLUS .mha or DICOM files; pass the dataset's folder as --input, or by itself, "
+            "or .h5, PLUS .mha or DICOM files; name the dataset's folder itself, or by itself, "
             f"with --spacing, a .mha that holds no transforms, or {PUT_INTO_HDF5}"
         )
     scans: dict[str, ScanSource] = {}

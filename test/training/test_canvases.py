@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from synthetic import moving_clip
 
-from training import canvases, prepared
+from training import canvases
 from training.clips import Clip, write_clip
 from training.mixture import Mixture
 from training.prepared import Prepared, prepare
@@ -94,19 +95,18 @@ def test_a_clip_kept_for_evaluation_is_refused_though_a_canvas_lies_there(path: 
         drawn(path)
 
 
-def test_all_code_that_lays_clips_out_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {module.__name__ for module in canvases.CODE}
-    parts = [part for module in canvases.CODE for part in vars(module).values()]
+@pytest.mark.parametrize("code", [canvases.CODE, canvases.OF_SCREENS])
+def test_all_code_that_lays_clips_out_or_finds_their_screens_is_told_apart(
+    code: tuple[ModuleType, ...],
+) -> None:
+    known = {module.__name__ for module in code}
+    parts = [part for module in code for part in vars(module).values()]
     names = {
         str(getattr(part, "__module__", None) or getattr(part, "__name__", "")) for part in parts
     }
     of_estimators = {"model.interface"}
     assert {name for name in names if name.startswith("model.")} <= known | of_estimators
-    monkeypatch.setattr(canvases, "CODE", (prepared,))
-    before = canvases._code()
-    canvases._code.cache_clear()
-    assert canvases._code() != before
-    canvases._code.cache_clear()
+    assert len({canvases.code_of(code), *(canvases.code_of((one,)) for one in code)}) > len(code)
 
 
 @pytest.mark.usefixtures("laid")

@@ -16,7 +16,7 @@ from training import export as export_module
 from training.checkpoint import Progress, begun, save
 from training.clips import REAL_SEED, write_clip
 from training.export import calibration_clips, export, main, record
-from tusrec.errors import InputError, WeightsError
+from tusrec.errors import InputError, OutputError, WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +54,19 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 4
 
 
-def test_clips_too_short_to_set_the_uncertainty_by_are_named(tmp_path: Path) -> None:
-    save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
-    write_clip(moving_clip(length=8), tmp_path / "short" / "1.safetensors")
-    with pytest.raises(InputError, match=r"1\.safetensors: found 8 pictures, expected 9 and more"):
-        export(tmp_path, tmp_path / "weights", [tmp_path / "short"])
+def test_clips_too_short_to_set_the_uncertainty_leave_it_to_others_or_are_told_where_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, length in enumerate((8, 9, 8)):
+        write_clip(
+            moving_clip((1, number), length), tmp_path / "clips" / f"1_{number:06d}.safetensors"
+        )
+    ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with(""))
+    assert subject == "1_000001"
+    assert "clips: found 2 of 3 clips of fewer than 9 pictures" in caplog.text
+    write_clip(moving_clip(length=8), tmp_path / "short" / "1_000000.safetensors")
+    with pytest.raises(InputError, match=r"short: found nobody whom .* in 9 pictures and more"):
+        calibration_clips([tmp_path / "short"], run_with(""))
 
 
 def test_scans_of_people_whom_no_run_saw_set_the_uncertainty_whatever_the_folder_is_called(
@@ -130,6 +138,22 @@ def test_clips_of_subjects_that_were_trained_on_do_not_set_the_uncertainty(tmp_p
         write_clip(replace(moving_clip(length=10), seed=(REAL_SEED, 0)), path)
     ((subject, _),) = calibration_clips([tmp_path / "clips"], run_with("1/5", people=(2,)))
     assert subject == "sub001"
+
+
+@pytest.mark.parametrize("fault", ["a file", "a broken manifest"])
+def test_a_place_that_takes_no_weights_is_told_before_the_uncertainty_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    save(tmp_path / "checkpoint.safetensors", begun(PoseNet(), Progress("tusrec", 1)))
+    weights = tmp_path / "weights"
+    if fault == "a file":
+        weights.touch()
+    else:
+        weights.mkdir()
+        (weights / "manifest.json").write_text("{")
+    monkeypatch.setattr(export_module, "calibration_clips", lambda *_: pytest.fail("begun"))
+    with pytest.raises((OutputError, WeightsError), match=str(weights)):
+        export(tmp_path, weights, [tmp_path])
 
 
 def test_what_a_run_saw_is_in_the_manifest(tmp_path: Path) -> None:

@@ -74,6 +74,23 @@ def test_persistence_is_undone_before_a_clip_comes_to_the_canvas() -> None:
     assert (freed - whole).abs().mean() < 0.2 * (prepare(shown).levels.float() - whole).abs().mean()
 
 
+def test_a_clip_is_laid_out_without_frames_that_dropped_out_as_estimators_see_scans() -> None:
+    clip = moving_clip()
+    frames = clip.frames.copy()
+    frames[5], frames[8] = 0, frames[7]
+    seen = [0, 1, 2, 3, 4, 6, 7, 9]
+    undoing = averaged(0.3)
+    found = prepare(replace(clip, frames=frames, screen=Screen(undoing=undoing)))
+    alone = replace(
+        clip,
+        frames=frames[seen],
+        T_first_from_frame=clip.T_first_from_frame[seen],
+        screen=Screen(undoing=undoing),
+    )
+    assert torch.equal(found.levels, prepare(alone).levels)
+    np.testing.assert_allclose(found.T_first_from_frame, prepare(alone).T_first_from_frame)
+
+
 @pytest.mark.parametrize("first", [0, 3, 40])
 def test_clips_from_within_a_scan_are_freed_of_persistence_as_the_whole_scan_is(
     first: int, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic import write_clips
 
-from training import tracked
+from training import canvases, tracked
 from training.clips import Clip, read_clip, write_clip
 from training.folds import Fold
 from training.sources import Source, find_source, holds_clips, mixture_of, remembered_as
@@ -83,6 +83,19 @@ def test_a_data_set_whose_poses_were_corrected_is_cut_anew(
     after = [read_clip(clip) for clip in find_source(folder, tmp_path / "cache").clips()]
     paths = [[clip.T_first_from_frame for clip in clips] for clips in (before, after)]
     assert [np.array_equal(*both) for both in zip(*paths, strict=True)] == [False, True]
+
+
+def test_clips_whose_screens_were_found_by_other_code_are_cut_anew(
+    tmp_path: Path, make_train_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 3})
+    (clip,) = find_source(folder, tmp_path / "cache").clips()
+    before = clip.stat().st_ino, clip.stat().st_mtime_ns
+    find_source(folder, tmp_path / "cache")
+    assert (clip.stat().st_ino, clip.stat().st_mtime_ns) == before
+    monkeypatch.setattr(canvases, "OF_SCREENS", canvases.OF_SCREENS[1:])
+    find_source(folder, tmp_path / "cache")
+    assert (clip.stat().st_ino, clip.stat().st_mtime_ns) != before
 
 
 def test_a_broken_scan_costs_only_itself(

@@ -1,6 +1,7 @@
 """Clips of tracked scans: poses in image mm, subjects apart, evaluation data refused."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,6 +108,17 @@ def test_a_simulated_data_set_is_not_cut_into_clips_that_would_count_as_of_peopl
     assert not (tmp_path / "clips").exists()
 
 
+def test_a_command_that_left_a_scan_out_says_so_by_its_exit_code(
+    tmp_path: Path, make_train_dataset: Callable[..., Path]
+) -> None:
+    keys = {f"sub{n:03d}__RH_rotation": 3 for n in range(2)}
+    data = make_train_dataset(tmp_path / "set", keys)
+    assert tracked.main([str(data), str(tmp_path / "clips")]) == 0
+    next((data / "frames_transfs" / "001").glob("*.h5")).write_bytes(b"no HDF5")
+    assert tracked.main([str(data), str(tmp_path / "clips")]) == 2
+    assert len(list((tmp_path / "clips").glob("*/*.safetensors"))) == 1
+
+
 def test_the_scans_of_the_score_and_of_the_sample_are_refused(tmp_path: Path) -> None:
     inner = held_out.make(tmp_path / "set", [])
     for folder in (inner, tmp_path):
@@ -127,7 +139,8 @@ def test_a_data_set_in_the_challenges_layout_becomes_clips_by_subject(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracked, "require_trainable", lambda _: None)
-    count = write_tracked_clips(SAMPLE, tmp_path)
+    count, left_out = write_tracked_clips(SAMPLE, tmp_path)
+    assert left_out == 0
     subjects = sorted(path for path in tmp_path.iterdir())
     assert [path.name[:3] for path in subjects] == ["sub"] * len(subjects)
     found = [path for subject in subjects for path in sorted(subject.glob("*.safetensors"))]

@@ -3,6 +3,7 @@
 All but two tests train a tiny network (`tiny`), for the loop is the same.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from training.baseline_learner import BaselineLearner
 from training.checkpoint import Progress, State, read_average, read_progress, read_tensors
 from training.clips import Clip, write_clip
 from training.mixture import Mixture
+from tusrec.files import LOCK
 
 ROOT = Path(train.__file__).parent
 NEVER = "1e9"
@@ -185,6 +187,23 @@ class TestResuming:
         assert run(clips, tmp_path / "run", 1) == 130
         assert "interrupted; the same command goes on" in caplog.text
 
+    def test_no_other_run_takes_its_folder_before_it_has_ended(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        others: list[int] = []
+
+        def another(*_: Any) -> None:
+            others.append(run(clips, tmp_path / "run", 9, "--seed", "2"))
+
+        monkeypatch.setattr(keeper.Keeper, "validate", another)
+        assert run(clips, tmp_path / "run", 1) == 0
+        assert others == [2]
+        assert f"{tmp_path / 'run'}: another run is writing it" in caplog.text
+
     def test_a_run_with_another_seed_is_not_gone_on_with(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -256,6 +275,18 @@ class TestResuming:
         assert run(clips, tmp_path / "run", 3) == 1
         assert "step 1: found a gradient of length nan" in caplog.text
         assert path.read_bytes() == before
+
+    def test_a_failure_is_told_before_the_processes_part(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(train.processes, "leave", lambda: told.append(caplog.text))
+        assert run(clips, tmp_path / "run", 1, "--seed", "900000") == 2
+        assert "900000" in told[0]
 
     def test_memory_that_runs_out_is_told_in_one_line_and_the_checkpoint_stays(
         self,
@@ -347,6 +378,64 @@ class TestData:
         assert "2025x: found nothing" in caplog.text
         assert not (tmp_path / "run" / "clips").exists()
 
+    def test_what_is_trained_on_is_not_validated_on_which_is_told_before_data_sets_are_cut(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        make_train_dataset: Callable[..., Path],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dataset = str(make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9}))
+        assert run(clips, tmp_path / "run", 1, "--data", dataset, "--validate", dataset) == 2
+        assert f"--validate {dataset}: found it in --data too" in caplog.text
+        assert not (tmp_path / "run" / "clips").exists()
+
+    def test_a_place_that_takes_no_files_is_told_before_data_sets_are_cut(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        make_train_dataset: Callable[..., Path],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
+        (tmp_path / "file").touch()
+        more = ("--data", str(dataset), "--cache", str(tmp_path / "cache"))
+        assert run(clips, tmp_path / "file", 1, *more) == 2
+        assert "file: cannot write" in caplog.text
+        assert not (tmp_path / "cache").exists()
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            ("data", ["--data", "data"]),
+            ("simulation.json", ["--data", "folder"]),
+            ("validate", ["--validate", "validate"]),
+            ("start", ["--from", "start"]),
+            (checkpoint.FILE, []),
+        ],
+    )
+    def test_what_may_not_be_looked_for_is_told_in_one_line(
+        self,
+        clips: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        case: tuple[str, list[str]],
+    ) -> None:
+        closed, options = case
+        (tmp_path / "folder").mkdir()
+        stat = Path.stat
+
+        def refusing(path: Path, **more: bool) -> os.stat_result:
+            if path.name == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return stat(path, **more)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(Path, "stat", refusing)
+        assert run(clips, tmp_path / "run", 1, *options) == 2
+        assert f"{closed}: cannot read (Permission denied)" in caplog.text
+
     def test_fine_tuning_begins_with_trained_weights_at_a_lower_rate(
         self, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -381,9 +470,41 @@ class TestData:
         first = tmp_path / "first" / "checkpoint.safetensors"
         assert run(clips, tmp_path / "run", 1) == 0
         assert run(clips, tmp_path / "run", 2, "--from", str(first)) == 2
-        assert "found a run with from none, expected first (1 steps)" in caplog.text
+        assert f"found a run with from none, expected {first}" in caplog.text
         assert run(clips, tmp_path / "tuned", 1, "--from", str(first)) == 0
-        assert run(clips, tmp_path / "tuned", 2, "--from", str(first)) == 0
+        assert run(clips, tmp_path / "tuned", 2) == 2
+        assert "found a run with from first (1 steps), expected none" in caplog.text
+        other = tmp_path / "other" / "checkpoint.safetensors"
+        assert run(clips, tmp_path / "tuned", 2, "--from", str(other)) == 2
+        assert f"found a run with from first (1 steps), expected {other}" in caplog.text
+
+    def test_a_run_is_gone_on_with_whose_start_has_gone_on_or_is_gone(
+        self, clips: Path, tmp_path: Path
+    ) -> None:
+        assert run(clips, tmp_path / "first", 1) == 0
+        first, tuned = (tmp_path / name / checkpoint.FILE for name in ("first", "tuned"))
+        assert run(clips, tuned.parent, 1, "--from", str(first)) == 0
+        state = checkpoint.begun(
+            tiny.TinyLearner(torch.device("cpu")).network, Progress("tusrec", 0)
+        )
+        state.progress.step = 2
+        checkpoint.save(first, state)
+        assert run(clips, tuned.parent, 2, "--from", str(first)) == 0
+        first.unlink()
+        assert run(clips, tuned.parent, 3, "--from", str(first)) == 0
+        progress = read_progress(tuned)
+        assert (progress.step, progress.origin) == (3, "first (1 steps)")
+        assert progress.before == {"clips": ""}
+
+    def test_a_run_is_not_gone_on_with_on_data_of_which_its_start_saw_what_it_holds_out(
+        self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        more, first = write_clips(tmp_path / "more"), str(tmp_path / "first" / checkpoint.FILE)
+        assert run(more, tmp_path / "first", 1) == 0
+        options = ("--fold", "1", "--folds", "4", "--from", first)
+        assert run(clips, tmp_path / "run", 1, *options) == 0
+        assert run(clips, tmp_path / "run", 2, *options, "--data", str(clips), str(more)) == 2
+        assert "found weights trained on more with fold none, expected 1/4" in caplog.text
 
     def test_a_run_that_was_complete_has_not_seen_what_it_is_given_then(
         self, clips: Path, tmp_path: Path
@@ -398,7 +519,7 @@ class TestData:
     ) -> None:
         assert run(clips, tmp_path / "run", 1, "--from", str(tmp_path / "no.safetensors")) == 4
         assert "no.safetensors: found nothing, expected a weight file" in caplog.text
-        assert not (tmp_path / "run").exists()
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
 
     def test_weights_without_their_manifest_are_told_from_checkpoints(
         self, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -130,6 +130,25 @@ def test_of_clips_too_the_first_frames_alone_are_measured(tmp_path: Path) -> Non
     np.testing.assert_array_equal(scan.clip.T_first_from_frame, whole.T_first_from_frame[:4])
 
 
+def test_a_held_out_clip_or_scan_that_the_model_cannot_take_is_named(
+    tmp_path: Path,
+    make_train_dataset: MakeDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise InputError("found frames of another size")
+
+    monkeypatch.setattr(Learner, "prepare", refuse)
+    clips = write_clips(tmp_path / "clips", 1)
+    scans = make_train_dataset(tmp_path / "set", {"sub001__RH_rotation": 4})
+    with pytest.raises(InputError, match=r"0\.safetensors: found frames of another size"):
+        held_out_sets([], [clips], (Fold(), NOBODY), WHOLE, Learner())
+    with pytest.raises(InputError, match="set: found no usable scan"):
+        held_out_sets([], [scans], (Fold(), NOBODY), WHOLE, Learner())
+    assert "left out: sub001__RH_rotation: found frames of another size" in caplog.text
+
+
 def test_scans_without_poses_alone_are_nothing_to_validate_on(
     tmp_path: Path, make_train_dataset: MakeDataset
 ) -> None:
@@ -162,6 +181,18 @@ def test_a_source_of_which_the_fold_holds_out_nobody_leaves_it_to_the_others(
     assert held.name == "many"
     with pytest.raises(InputError, match="few: found no scan that is held out"):
         held_out_sets(sources[:1], [], (Fold(1, 3), NOBODY), WHOLE, Learner())
+
+
+def test_sets_of_one_name_are_told_apart_by_the_folders_that_they_are_in(
+    tmp_path: Path, make_train_dataset: MakeDataset
+) -> None:
+    ours = find_source(make_train_dataset(tmp_path / "a" / "2025", SCANS), tmp_path / "cache")
+    others = [
+        write_clips(tmp_path / place, 1, first_seed=seed)
+        for seed, place in ((1, "b/2025"), (2, "b/clips"))
+    ]
+    found = held_out_sets([ours], others, (Fold(1, 3), NOBODY), WHOLE, Learner())
+    assert [held.name for held in found] == ["a/2025", "b/2025", "clips"]
 
 
 def test_no_more_than_the_amount_is_read_spread_over_all(

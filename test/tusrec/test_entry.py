@@ -32,7 +32,11 @@ runpy.run_path(sys.argv[1], run_name="__main__")
     [(signal.SIGTERM, 143, ""), (signal.SIGINT, -signal.SIGINT, "interrupted\n")],
 )
 @pytest.mark.parametrize(
-    "command", ["predict.py", "evaluate.py", "reconstruct.py", "simulate.py", "train.py"]
+    "command",
+    [
+        *("predict.py", "evaluate.py", "reconstruct.py", "simulate.py", "train.py"),
+        *("training/simulated.py", "training/tracked.py", "training/export.py"),
+    ],
 )
 def test_a_signal_ends_a_command_that_still_imports_without_a_traceback(
     command: str, number: signal.Signals, code: int, said: str

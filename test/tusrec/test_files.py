@@ -13,6 +13,7 @@ from tusrec.errors import OutputError
 from tusrec.files import (
     atomic_path,
     discard_partial,
+    held,
     require_place,
     require_writable,
     write_json,
@@ -86,6 +87,15 @@ def test_two_runs_cannot_write_the_same_file_at_once(tmp_path: Path, refused: Re
         assert partial.exists()
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_one_runs_until_that_has_ended(tmp_path: Path, refused: Refused) -> None:
+    folder = tmp_path / "new" / "run"
+    words = (str(folder), "another run is writing it")
+    with held(folder), refused(*words, kind=OutputError), held(folder):
+        pytest.fail("the block must not run")
+    with held(folder), held(tmp_path / "other"):
+        pass
 
 
 def test_a_full_disk_is_an_output_error_that_names_the_file(
