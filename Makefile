@@ -50,8 +50,8 @@ score: $(READY)  ## errors and scores of what has weights: make score [CHECKPOIN
 
 CLIPS ?= .cache/clips
 CLIPS_EACH ?= 5000
-# Processes that make clips.
-MAKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+# Processes that make clips. nproc would heed what OpenMP is told, which is of threads.
+MAKERS ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 SIMULATE = $(PY) -m training.simulated --jobs $(MAKERS)
 MINUTES ?= 600
 # Long clips that set the uncertainty, and twice as many of rotation scans.
