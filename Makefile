@@ -31,6 +31,7 @@ lint: $(READY)  ## style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(SOURCES)
 
+# Needs 12 GB under TMPDIR, for the dense fields of a long scan; 2.2 GB of held-out scans stay in .cache/score.
 bench: $(READY)  ## time and memory as ratios within one run; the simulator against its physics
 	$(PY) -m bench.main_job
 	$(PY) -m bench.simulator

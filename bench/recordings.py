@@ -4,6 +4,7 @@
 ways, and what the network then sees in pairs of them. No scan but simulated ones.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from model.screen import without_screen
 from training.grabber import blended, blended_poses, filtered, hazy, recorded
 from training.measure import Motions, summary
 from tusrec import poses
+from tusrec.entry import exit_code_of
 from tusrec.scans import Scan, ScanSource
 
 Frames = NDArray[np.uint8]
@@ -92,13 +94,14 @@ RECORDINGS: dict[str, Recorder] = {
 }
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for every way of recording."""
     sources = held_out.sources()
     estimator = Learned.from_weights()
     for name, shown in RECORDINGS.items():
         found = [pairs(estimator, sources[key], shown) for key in SCANS]
         say(f"{name}: {line(found)}")
+    return 0
 
 
 def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, Motions]:
@@ -135,4 +138,4 @@ def size_over_true(motions: Motions) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))
