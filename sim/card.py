@@ -78,6 +78,12 @@ def _require_beginning(path: Path, found: dict[str, Any], card: dict[str, Any]) 
     """Raise InputError unless a card's scans are the first of another's, of the same order."""
     order = {name: value for name, value in card["order"].items() if name != "scans"}
     require_alike(path, found, {"simulator": card["simulator"]})
+    for part in ("order", "scans"):
+        if not isinstance(found.get(part), dict):
+            raise InputError(
+                f"{path}: found no object {part}, expected the card of a simulated set; choose "
+                "another folder"
+            )
     require_alike(path, found["order"], order)
     if not found["scans"].items() <= card["scans"].items():
         raise InputError(

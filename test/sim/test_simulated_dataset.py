@@ -274,6 +274,19 @@ def test_a_card_that_cannot_be_read_is_told_in_one_line(
     assert caplog.messages[-1].startswith(f"error: {tmp_path / CARD}: found no JSON")
 
 
+@pytest.mark.parametrize(
+    ("rest", "part"),
+    [({}, "order"), ({"order": 7}, "order"), ({"order": {}, "scans": []}, "scans")],
+)
+def test_a_card_that_lacks_a_part_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rest: dict[str, object], part: str
+) -> None:
+    (tmp_path / CARD).write_text(json.dumps({"simulator": SIMULATOR} | rest))
+    assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
+    (told,) = caplog.messages
+    assert told.startswith(f"error: {tmp_path / CARD}: found no object {part}, expected")
+
+
 # A limit on file size fails a write just as a full disk does, and needs no rights.
 FULL_DISK = """
 import resource, signal, sys
