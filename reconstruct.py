@@ -4,6 +4,7 @@
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -73,8 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
 def require_distinct(written: Sequence[Path]) -> None:
     """Raise InputError if one scan's volume would be written over another's mask."""
-    for path in written:
-        if written.count(path) > 1:
+    for path, count in Counter(written).items():
+        if count > 1:
             raise InputError(
                 f"{path}: found a scan's volume and another's mask of this name, expected one; "
                 "rename a scan, or choose one with --scan"

@@ -23,13 +23,13 @@ from training.checkpoint import Progress, begun
 from training.clips import Clip
 from training.pose_learner import PoseLearner
 from training.prepared import prepare
-from tusrec.errors import InputError
+from tusrec.entry import exit_code_of
 
 CLIPS = (3, 12, 24)  # in a batch
 CLIP_FRAMES = 32
 
 
-def main() -> None:
+def main() -> int:
     """Run every measurement and print one line for each."""
     device = choose_device("cuda")
     say(describe_device(device))
@@ -38,6 +38,7 @@ def main() -> None:
         say(speed(device, frames))
     for clips in CLIPS:
         say(training_pace(device, clips))
+    return 0
 
 
 def agreement(device: torch.device) -> str:
@@ -109,8 +110,4 @@ def _clip() -> Clip:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+    sys.exit(exit_code_of(main))

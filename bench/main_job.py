@@ -1,14 +1,14 @@
 """The bars of the main job: displacements against the organisers' way, and peak memory.
 
 `python -m bench.main_job`. Memory is measured in fresh processes; that of predict_ddfs with the
-identity model, so that it is the pipeline's own.
+identity model, so that it is the pipeline's own. Needs 12 GB under TMPDIR.
 """
 
 import contextlib
 import io
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.console import GB, say, seconds
+from bench.console import GB, in_child, require_done, say, seconds
 from bench.sample import SAMPLE, sample_calibration
 from tusrec import poses
 from tusrec.displacements import dense_displacements
-from tusrec.errors import TusrecError
+from tusrec.entry import exit_code_of
 from tusrec.layouts import IMAGE_SIZE
 from tusrec.memory import peak_bytes
 
 FRAMES = 1500
 
 
-def main() -> None:
+def main() -> int:
     """Run every measurement and print one line for each."""
     say(displacement_speed())
     say(child_memory("displacement_memory"))
@@ -38,6 +38,13 @@ def main() -> None:
         for ddf in ("landmarks", "full"):
             say(child_memory("command_memory", str(dataset), results, ddf))
         say(child_memory("evaluation_memory", str(dataset), results))
+    return 0
+
+
+def measured_here(measure: str, *arguments: str) -> int:
+    """Run one measurement of this module in this process and print its line."""
+    say(globals()[measure](*arguments))
+    return 0
 
 
 def displacement_speed(frames: int = 300, times: int = 5) -> str:
@@ -144,22 +151,11 @@ def long_dataset(folder: Path) -> Path:
     return folder
 
 
-def require_done(program: str, exit_code: int) -> None:
-    """Raise TusrecError unless a program did all that is measured of it."""
-    if exit_code:
-        raise TusrecError(
-            f"{program}: found exit code {exit_code}, expected 0; mend what it says above"
-        )
-
-
 def child_memory(measure: str, *arguments: str) -> str:
-    """Run a measurement of this module in a process of its own."""
-    command = [sys.executable, "-m", "bench.main_job", measure, *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    """Run a measurement of this module in a process of its own; TusrecError if that fails."""
+    return in_child("bench.main_job", measure, *arguments)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        say(globals()[sys.argv[1]](*sys.argv[2:]))
-    else:
-        main()
+    work = partial(measured_here, *sys.argv[1:]) if len(sys.argv) > 1 else main
+    sys.exit(exit_code_of(work))

@@ -4,6 +4,7 @@
 (`sim.scan.Scan.frame`); three scans in four have none.
 """
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench import held_out
 from bench.console import say
 from model.persistence import averaged, find_undoing
 from sim.scan import draw_recipe
+from tusrec.entry import exit_code_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Found:
         return f"{self.key}: {self.true:.3f}, found {self.share:.3f}"
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for each scan, and what they come to."""
     sources = held_out.sources()
     scans = []
@@ -41,6 +43,7 @@ def main() -> None:
         recipe = draw_recipe((held_out.SEED, item.number), item.protocol, item.frames)
         scans.append(Found(item.key, recipe.console.persistence, share))
     say(*(scan.line() for scan in scans), summary(scans))
+    return 0
 
 
 def share_of(weights: NDArray[np.float64]) -> float:
@@ -63,4 +66,4 @@ def summary(scans: list[Found]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -5,7 +5,6 @@ on them. Frames are the sample's over and over, read from an HDF5 file a slice a
 organisers' network is run as they run it: one pair after another in float32.
 """
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +16,12 @@ import h5py
 import numpy as np
 import torch
 
-from bench.console import GB, say, seconds
+from bench.console import GB, in_child, say, seconds
 from bench.sample import sample_calibration, sample_frames
 from model.baseline import build_network
 from model.learned import Learned
 from model.pose_net import INTERVALS, PoseNet
+from tusrec.entry import exit_code_of
 from tusrec.errors import WeightsError
 from tusrec.hdf5 import Hdf5Frames, find_dataset, open_hdf5
 from tusrec.memory import peak_bytes
@@ -30,12 +30,13 @@ THREADS = 2
 CPU = torch.device("cpu")
 
 
-def main() -> None:
+def main() -> int:
     """Run every measurement and print one line for each."""
     torch.set_num_threads(THREADS)
     say(speed())
     say(memory())
     say(linearity())
+    return 0
 
 
 def speed(frames: int = 200, pairs: int = 6, times: int = 3) -> str:
@@ -57,22 +58,22 @@ def speed(frames: int = 200, pairs: int = 6, times: int = 3) -> str:
 def memory(frames: int = 1500) -> str:
     """Peak of a process that estimates a scan."""
     with scan_on_disk(frames) as path:
-        command = [sys.executable, "-m", "bench.pose_model", "peak", str(path)]
-        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    imported, peak = map(float, found.stdout.split())
+        found = in_child("bench.pose_model", str(path))
+    imported, peak = map(float, found.split())
     return (
         f"{frames} frames: peak {peak / GB:.2f} GB, of which imports and weights "
         f"{imported / GB:.2f} (bar: 2.5)"
     )
 
 
-def peak(path: str) -> str:
-    """Peak bytes of this process before and after estimating a scan."""
+def measured_here(path: str) -> int:
+    """Print the peak bytes of this process before and after estimating a scan."""
     torch.set_num_threads(THREADS)
     estimator = our_estimator()
     before = peak_bytes()
     seconds_to_estimate(estimator, Path(path))
-    return f"{before} {peak_bytes()}"
+    say(f"{before} {peak_bytes()}")
+    return 0
 
 
 def linearity(lengths: tuple[int, int, int] = (200, 800, 3000)) -> str:
@@ -136,7 +137,5 @@ def scan_on_disk(frames: int) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["peak"]:
-        say(peak(sys.argv[2]))
-    else:
-        main()
+    work = partial(measured_here, *sys.argv[1:]) if len(sys.argv) > 1 else main
+    sys.exit(exit_code_of(work))

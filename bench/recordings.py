@@ -4,6 +4,7 @@
 ways, and what the network then sees in pairs of them. No scan but simulated ones.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,12 +17,16 @@ from bench.pairs import Pairs
 from model.learned import Learned
 from model.repeats import pictures
 from model.screen import without_screen
-from training.grabber import blended, filtered, hazy, recorded
+from training.grabber import blended, blended_poses, filtered, hazy, recorded
 from training.measure import Motions, summary
-from tusrec.scans import ScanSource
+from tusrec import poses
+from tusrec.entry import exit_code_of
+from tusrec.scans import Scan, ScanSource
 
 Frames = NDArray[np.uint8]
-Recorder = Callable[[Frames], Frames]
+Poses = NDArray[np.float64]
+Recorder = Callable[[Frames, Poses], tuple[Frames, Poses]]
+"""Frames (N, H, W) and poses (N, 4, 4) of them as they are recorded."""
 
 SCANS = ("sub900__RH_rotation", "sub905__RH_rotation", "sub912__RH_Per_L_DtP")
 FRAMES = 150
@@ -30,34 +35,43 @@ INTERVALS = (1, 4)
 
 def in_pixels(coarseness: float, noise: float = 0.0) -> Recorder:
     """Recorded in fewer pixels, or with noise; see `training.grabber.recorded`."""
-    return lambda frames: recorded(frames, coarseness, noise, np.random.default_rng(0))
+    return lambda frames, T: (recorded(frames, coarseness, noise, np.random.default_rng(0)), T)
 
 
 def through(curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Recorder:
     """Grey levels, 0 to 1, changed by a curve."""
     table = np.rint(255 * curve(np.arange(256) / 255)).clip(0, 255).astype(np.uint8)
-    return lambda frames: table[frames]
+    return lambda frames, T: (table[frames], T)
 
 
-def means_of_three(frames: Frames) -> Frames:
-    """Each frame with the one before and after it."""
+def means_of_three(frames: Frames, T: Poses) -> tuple[Frames, Poses]:
+    """Each frame with the one before and after it, at the pose of the middle one.
+
+    Tremor averages out of such frames, so that even a perfect answer has some error.
+    """
     before, after = np.roll(frames, 1, axis=0), np.roll(frames, -1, axis=0)
     before[0], after[-1] = frames[0], frames[-1]
-    return np.asarray(np.rint(np.mean([before, frames, after], axis=0)), np.uint8)
+    return np.asarray(np.rint(np.mean([before, frames, after], axis=0)), np.uint8), T
+
+
+def mixtures_of_three(frames: Frames, T: Poses) -> tuple[Frames, Poses]:
+    """Each frame mixed with the one before and after it, and where that lies on the mean."""
+    shares = np.random.default_rng(0).dirichlet(np.ones(3), len(frames))
+    return blended(frames, shares), blended_poses(T, shares)
 
 
 def with_clutter(level: float) -> Recorder:
     """With the same clutter in all frames; see `training.grabber.hazy`."""
-    return lambda frames: hazy(frames, level, np.random.default_rng(0))
+    return lambda frames, T: (hazy(frames, level, np.random.default_rng(0)), T)
 
 
-def with_clock(frames: Frames) -> Frames:
+def with_clock(frames: Frames, T: Poses) -> tuple[Frames, Poses]:
     """A block of digits over black that change five times a second or so."""
     shown, rng = frames.copy(), np.random.default_rng(0)
     for start in range(0, len(shown), 4):
         digits = np.kron(rng.integers(2, size=(5, 30)) * 230, np.ones((4, 4)))
         shown[start : start + 4, 5:25, -125:-5] = digits
-    return shown
+    return shown, T
 
 
 RECORDINGS: dict[str, Recorder] = {
@@ -75,31 +89,36 @@ RECORDINGS: dict[str, Recorder] = {
     "with a clock beside the picture": with_clock,
     "with clutter of 10 grey levels": with_clutter(10),
     "with clutter of 25 grey levels": with_clutter(25),
-    "through a speckle filter": lambda frames: filtered(frames, 5),
-    "as mixtures of three, in shares that change": lambda frames: blended(
-        frames, np.random.default_rng(0).dirichlet(np.ones(3), len(frames))
-    ),
+    "through a speckle filter": lambda frames, T: (filtered(frames, 5), T),
+    "as mixtures of three, in shares that change": mixtures_of_three,
 }
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for every way of recording."""
     sources = held_out.sources()
     estimator = Learned.from_weights()
     for name, shown in RECORDINGS.items():
         found = [pairs(estimator, sources[key], shown) for key in SCANS]
         say(f"{name}: {line(found)}")
+    return 0
 
 
 def pairs(estimator: Learned, source: ScanSource, shown: Recorder) -> dict[int, Motions]:
     """Pairs by interval of one scan's first frames, recorded another way."""
     with source.open() as scan:
-        recorded_as = shown(np.asarray(scan.frames[0:FRAMES]))
-        numbers = pictures(recorded_as)
-        true = truth_of(scan).motion.T_first_from_frame[numbers[1:] - 1]
-        frames = without_screen(recorded_as[numbers])
-        canvas, seen = estimator.pairs(frames, scan.calibration.spacing, CPU)
+        frames, T = shown(np.asarray(scan.frames[0:FRAMES]), poses_of(scan)[:FRAMES])
+        numbers = pictures(frames)
+        canvas, seen = estimator.pairs(
+            without_screen(frames[numbers]), scan.calibration.spacing, CPU
+        )
+    true = poses.inverse(T[:1]) @ T[numbers[1:]]
     return Pairs(true, canvas, canvas.centre_mm).measured(seen)
+
+
+def poses_of(scan: Scan) -> Poses:
+    """T_first_from_frame of every frame, the first too, (N, 4, 4)."""
+    return np.concatenate([np.eye(4)[None], truth_of(scan).motion.T_first_from_frame])
 
 
 def line(scans: Sequence[dict[int, Motions]]) -> str:
@@ -119,4 +138,4 @@ def size_over_true(motions: Motions) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -8,6 +8,7 @@ everything is drawn.
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -18,18 +19,18 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 import predict
-from bench.console import say, seconds
-from bench.main_job import require_done
+from bench.console import require_done, say, seconds
 from bench.sample import SAMPLE, sample_calibration, sample_frames
 from bench.volume import rotation
 from tusrec import poses
+from tusrec.entry import exit_code_of
 
 FRAMES = 1500
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 DRAWN = "return document.documentElement.dataset.ready && performance.now()"
 
 
-def main(page: Path | None) -> None:
+def main(page: Path | None) -> int:
     """Write a report, measure it, and print one line for each bar."""
     with tempfile.TemporaryDirectory(prefix="tusrec-bench-") as folder:
         write_dataset(Path(folder) / "data")
@@ -45,6 +46,7 @@ def main(page: Path | None) -> None:
         say(drawing(report))
         if page is not None:
             page.write_bytes(report.read_bytes())
+    return 0
 
 
 def write_dataset(folder: Path) -> None:
@@ -101,4 +103,5 @@ def loading_seconds(page: Path, chromium: str, driver: str) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    sys.exit(exit_code_of(partial(main, page)))

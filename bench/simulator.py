@@ -4,6 +4,7 @@
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from sim.probe import FWHM_PER_SIGMA, PROBES
 from sim.scan import IMAGES, Scan, draw_recipe
 from tusrec import poses
 from tusrec.calibration import read_calibration
+from tusrec.entry import exit_code_of
 
 Float64 = NDArray[np.float64]
 
@@ -278,7 +280,7 @@ def against_real(folder: Path) -> None:
     plot(Path("out/bench/correlation.png"), curves)
 
 
-def main() -> None:
+def main() -> int:
     """Run every measurement and print its line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, default=Path("../shared/real/leg_linear"))
@@ -288,7 +290,8 @@ def main() -> None:
     for probe in PROBES:
         say(speed(probe))
     against_real(options.real)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

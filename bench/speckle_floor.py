@@ -14,6 +14,7 @@ as `sim.scan.Scan.frame` does, it is told the motion so blurred. Its error is no
 anatomy tells more.
 """
 
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from sim.probe import Probe
 from sim.scan import IMAGES, Scan, draw_recipe
 from training.measure import displacements
 from tusrec import poses
+from tusrec.entry import exit_code_of
 
 Array = NDArray[np.float64]
 
@@ -55,7 +57,7 @@ class Moved:
     probe: Probe
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for every protocol and interval."""
     for name, protocol in PROTOCOLS.items():
         courses = [course(number, protocol) for number in range(SCANS)]
@@ -69,6 +71,7 @@ def main() -> None:
                 f"if the lens were known; without persistence {sharp_unknown:.3f}, "
                 f"{sharp_known:.3f}"
             )
+    return 0
 
 
 def course(number: int, protocol: str) -> Course:
@@ -124,4 +127,4 @@ def in_picture(xi: Array) -> Array:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

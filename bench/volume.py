@@ -3,6 +3,7 @@
 `python -m bench.volume`, on frames of noise along the trajectory of a rotation scan.
 """
 
+import sys
 from functools import partial
 from itertools import product
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bench.console import say, seconds
 from bench.sample import sample_calibration
 from tusrec import poses
+from tusrec.entry import exit_code_of
 from tusrec.layouts import IMAGE_SIZE
 from view.volume import COMPOUNDINGS, INTERPOLATIONS, Method, grid_around, reconstruct
 
@@ -19,7 +21,7 @@ FRAMES = 150
 SPACING = 0.5
 
 
-def main() -> None:
+def main() -> int:
     """Measure every method and print one line for each."""
     frames = np.random.default_rng(0).integers(0, 256, (FRAMES, *IMAGE_SIZE)).astype(np.uint8)
     pixels = np.ones(IMAGE_SIZE, np.bool_)
@@ -30,6 +32,7 @@ def main() -> None:
         method = Method(interpolation, compounding)
         rate = FRAMES / seconds(partial(reconstruct, frames, places, pixels, grid, method))
         say(f"{interpolation} {compounding}: {rate:.0f} frames/s (bar: 30)")
+    return 0
 
 
 def rotation(frames: int) -> NDArray[np.float64]:
@@ -43,4 +46,4 @@ def rotation(frames: int) -> NDArray[np.float64]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

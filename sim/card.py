@@ -8,23 +8,23 @@ from typing import Any
 from sim import SIMULATOR
 from tusrec.errors import InputError
 from tusrec.files import readable, writable, write_json
-from tusrec.names import CALIBRATION_FILE, KEYS_FILE
+from tusrec.names import KEYS_FILE
 
 CARD = "simulation.json"
-DATA = (CALIBRATION_FILE, KEYS_FILE, "frames", "frames_transfs", "transfs", "landmarks")
 
 
 def write_card(folder: Path, order: Mapping[str, object], drawn: Mapping[str, object]) -> None:
     """Write what a data set is made of, unless it is there.
 
     order: what was asked for. drawn: what that gave, by scan. A set of the same order but for fewer
-    scans is gone on with; until the others are there it has no list of keys. Raises InputError for
-    a folder that holds another data set, OutputError if it cannot be written.
+    scans is gone on with; until the others are there it has no list of keys. The card is the first
+    file of a set. Raises InputError for a folder that holds other data, OutputError if it cannot be
+    written.
     """
     path = folder / CARD
     card = json.loads(json.dumps({"simulator": SIMULATOR, "order": order, "scans": drawn}))
     if not path.exists():
-        _require_no_data(folder)
+        _require_empty(folder)
     else:
         found = read_card(path)
         if found == card:
@@ -62,8 +62,11 @@ def require_alike(path: Path, found: Mapping[str, object], expected: Mapping[str
             )
 
 
-def _require_no_data(folder: Path) -> None:
-    there = [name for name in DATA if (folder / name).exists()]
+def _require_empty(folder: Path) -> None:
+    """Raise InputError if a folder holds any but hidden files: a scan may have any name."""
+    with readable(folder):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    there = sorted(name for name in names if not name.startswith("."))
     if there:
         raise InputError(
             f"{folder}: found {there[0]} and no {CARD}, expected no data but simulated ones; "
@@ -75,6 +78,12 @@ def _require_beginning(path: Path, found: dict[str, Any], card: dict[str, Any]) 
     """Raise InputError unless a card's scans are the first of another's, of the same order."""
     order = {name: value for name, value in card["order"].items() if name != "scans"}
     require_alike(path, found, {"simulator": card["simulator"]})
+    for part in ("order", "scans"):
+        if not isinstance(found.get(part), dict):
+            raise InputError(
+                f"{path}: found no object {part}, expected the card of a simulated set; choose "
+                "another folder"
+            )
     require_alike(path, found["order"], order)
     if not found["scans"].items() <= card["scans"].items():
         raise InputError(

@@ -258,7 +258,8 @@ class Scan:
     def _losses(self, T_limb_from_image: Float64, b: Beamformer) -> Float32:
         """Shadows and lost contact along lines on a coarse grid of LOSS_STEPS, two-way dB.
 
-        Lines may be turned, but the face touches the skin as it does.
+        Lines may be turned, but the face touches the skin as it does. The push is left out: shadow
+        and enhancement begin up to .7 mm before or behind the face that is shown, 0 to 2.5 dB.
         """
         range_step, line_step = LOSS_STEPS
         lines, ranges = b.line_positions[::line_step], b.ranges_mm[::range_step]

@@ -11,8 +11,9 @@ from tusrec.errors import TusrecError
 
 def test_memory_of_a_prediction_that_failed_is_no_measurement(tmp_path: Path) -> None:
     missing, output = str(tmp_path / "none"), str(tmp_path / "out")
-    with pytest.raises(TusrecError, match=r"predict\.py: found exit code 2, expected 0"):
+    with pytest.raises(TusrecError, match=r"predict\.py: found exit code 2, expected 0") as caught:
         main_job.command_memory(missing, output, "none")
+    assert caught.value.exit_code == 2
 
 
 def test_memory_of_an_evaluation_that_failed_is_no_measurement(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import simulate
 from sim import SIMULATOR, card, dataset
-from sim.card import CARD, DATA
+from sim.card import CARD
 from tusrec.calibration import read_calibration
 from tusrec.errors import InputError
 
@@ -131,7 +131,7 @@ def test_a_scan_of_another_length_is_made_anew(tmp_path: Path) -> None:
     assert digests(tmp_path) == whole
 
 
-@pytest.mark.parametrize("there", DATA)
+@pytest.mark.parametrize("there", ["calib_matrix.csv", "frames", "loose.h5", "sweep.mha", "IM0001"])
 def test_a_folder_of_data_that_were_not_simulated_is_left_as_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, there: str
 ) -> None:
@@ -139,6 +139,13 @@ def test_a_folder_of_data_that_were_not_simulated_is_left_as_it_is(
     assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
     assert f"error: {tmp_path}: found {there} and no {CARD}" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == [there]
+
+
+def test_what_a_stopped_run_leaves_before_its_card_is_no_other_data(tmp_path: Path) -> None:
+    (tmp_path / f".{CARD}.part").write_text('{"simu')
+    (tmp_path / ".DS_Store").write_text("of the system")
+    card_of(ORDER, tmp_path)
+    assert (tmp_path / CARD).is_file()
 
 
 @pytest.mark.parametrize(
@@ -265,6 +272,19 @@ def test_a_card_that_cannot_be_read_is_told_in_one_line(
     (tmp_path / CARD).write_text('{"order": {"ye')
     assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
     assert caplog.messages[-1].startswith(f"error: {tmp_path / CARD}: found no JSON")
+
+
+@pytest.mark.parametrize(
+    ("rest", "part"),
+    [({}, "order"), ({"order": 7}, "order"), ({"order": {}, "scans": []}, "scans")],
+)
+def test_a_card_that_lacks_a_part_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rest: dict[str, object], part: str
+) -> None:
+    (tmp_path / CARD).write_text(json.dumps({"simulator": SIMULATOR} | rest))
+    assert simulate.main(["--output", str(tmp_path), "--scans", "1", "--frames", "2"]) == 2
+    (told,) = caplog.messages
+    assert told.startswith(f"error: {tmp_path / CARD}: found no object {part}, expected")
 
 
 # A limit on file size fails a write just as a full disk does, and needs no rights.

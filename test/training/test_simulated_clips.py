@@ -1,5 +1,8 @@
 """Simulated clips: repeatable, of any probe, with poses that are those of their frames."""
 
+import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +29,10 @@ from training.simulated import (
     longest_clip,
     simulated_clip,
 )
+
+ROOT = Path(__file__).parents[2]
+# As GNU's, which takes OpenMP's threads for its cores.
+NPROC = "#!/bin/sh\necho ${OMP_NUM_THREADS:-${OMP_THREAD_LIMIT:-7}}\n"
 
 
 def test_a_clip_depends_on_its_seed_alone() -> None:
@@ -253,6 +260,23 @@ def test_several_processes_make_the_clips_that_one_makes(tmp_path: Path) -> None
     alone, shared = (sorted((tmp_path / jobs).iterdir()) for jobs in ("1", "2"))
     assert [path.name for path in alone] == [path.name for path in shared]
     assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in shared]
+
+
+def test_make_has_clips_made_on_all_cores_whatever_openmp_is_told(tmp_path: Path) -> None:
+    (tmp_path / "nproc").write_text(NPROC)
+    (tmp_path / "nproc").chmod(0o755)
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKERS")}
+    openmp = {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        ["make", "--dry-run", "train"],
+        cwd=ROOT,
+        env=own | openmp | path,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert set(re.findall(r"training.simulated --jobs (\d+)", told)) == {"7"}
 
 
 @pytest.mark.parametrize(

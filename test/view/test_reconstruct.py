@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -80,6 +80,21 @@ def test_a_volume_is_not_written_over_the_mask_of_another_scan(
     assert run(tmp_path, tmp_path / "out") == 2
     assert "a.mask.nrrd: found a scan's volume and another's mask" in caplog.text
     assert run(tmp_path, tmp_path / "out", "--scan", "a.mask") == 0
+
+
+def test_the_names_of_many_volumes_are_not_each_compared_with_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+
+    def alike(one: Path, other: Path) -> bool:
+        compared.append(one)
+        return str(one) == str(other)
+
+    written = [Path(f"{number}.nrrd") for number in range(100)]
+    monkeypatch.setattr(PurePath, "__eq__", alike)
+    reconstruct.require_distinct(written)
+    assert len(compared) < 10 * len(written)
 
 
 def test_holes_are_filled_and_marked_where_that_is_asked_for(
