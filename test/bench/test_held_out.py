@@ -62,11 +62,11 @@ OLDER = f'{{"order": {{"seed": {held_out.SEED}}}}}'
 
 @pytest.mark.parametrize("card", ['{"order": {"se', '{"order": {"seed": 7}}', "[]", "{}", OLDER])
 def test_a_folder_of_anything_else_is_refused_in_one_line(
-    card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    card: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / CARD).write_text(card)
     assert held_out.main(["--output", str(tmp_path)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert line.startswith(f"error: {tmp_path / CARD}: ")
 
 

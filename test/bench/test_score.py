@@ -108,24 +108,24 @@ def test_the_pairs_of_a_scan_of_doubled_frames_are_of_its_pictures(
 
 
 def test_without_weights_it_says_so_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     missing = str(tmp_path / "none.safetensors")
     assert score.main(["--checkpoint", missing]) == 4
-    error = capsys.readouterr().err
-    assert missing in error
-    assert len(error.splitlines()) == 1
+    (line,) = caplog.messages
+    assert missing in line
+    assert len(line.splitlines()) == 1
 
 
 def test_scans_without_poses_are_refused(
     tmp_path: Path,
     make_validation_dataset: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     data = make_validation_dataset(tmp_path / "data", {"sub900__RH_rotation": 3}, with_poses=False)
     ours = write_checkpoint(tmp_path, "tusrec", PoseNet())
     assert score.main(["--set", str(data), "--checkpoint", ours]) == 2
-    assert "sub900__RH_rotation: found no poses" in capsys.readouterr().err
+    assert "sub900__RH_rotation: found no poses" in caplog.text
 
 
 def test_absent_real_scans_are_one_line_and_no_failure(
