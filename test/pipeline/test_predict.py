@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import evaluate
 import predict
 from model.identity import Identity
 from model.interface import LocalMotions
@@ -182,6 +183,15 @@ def test_a_second_run_keeps_what_is_finished_and_gives_the_same_metrics(
         assert everything_in(file) == metrics
     summary = json.loads((tmp_path / "out/run.json").read_text())
     assert [scan["status"] for scan in summary["scans"]] == ["kept"] * 3
+
+
+def test_results_may_lie_in_the_folder_that_holds_the_dataset(
+    tmp_path: Path, make_validation_dataset: Make
+) -> None:
+    make_validation_dataset(tmp_path / "data/val")
+    for _ in range(2):
+        assert run(tmp_path / "data", tmp_path / "data", "--export", "igs.mha") == 0
+    assert evaluate.main(["--truth", str(tmp_path / "data"), "--pred", str(tmp_path / "data")]) == 0
 
 
 def test_overwrite_predicts_finished_scans_again(dataset: Path, tmp_path: Path) -> None:
