@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tusrec.entry import GOES_ON, exit_code_of, heed_signals
@@ -24,6 +25,7 @@ from pipeline.inputs import (
     require_apart,
     require_kept,
     require_named_otherwise,
+    require_own,
 )
 from pipeline.progress import reported
 from pipeline.ranks import Rank, joined
@@ -64,10 +66,7 @@ def predict_share(options: argparse.Namespace, rank: Rank) -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     dataset = find_scans(options.input, input_options(options))
     sources = chosen(dataset.scans, options.scan)
-    results = [result_path(options.output, source.key) for source in sources]
-    require_apart(dataset, options.input, options.output)
-    require_named_otherwise(results, options.output / METRICS_FILE)
-    require_kept(dataset.scans, [*results, *exported(options, sources)])
+    require_nothing_lost(options, dataset, sources)
     require_exportable(options.export)
     require_writable(options.output)
     load_estimator(options.model, options.weights)
@@ -86,6 +85,19 @@ def predict_share(options: argparse.Namespace, rank: Rank) -> int:
         exit_code = sum_up(options, dataset, sources, outcomes, run_facts)
     # Where one rank ends with an error torchrun ends all: none may before rank 0 has summed up.
     return max(rank.gather([exit_code]))
+
+
+def require_nothing_lost(
+    options: argparse.Namespace, dataset: Dataset, sources: Sequence[ScanSource]
+) -> None:
+    """Raise InputError, with --overwrite too, if this run would write over what is no run's own."""
+    results = [result_path(options.output, source.key) for source in sources]
+    exports = [exported(options, source) for source in sources]
+    require_apart(dataset, options.input, options.output)
+    require_named_otherwise(results, options.output / METRICS_FILE)
+    require_kept(dataset.scans, [*results, *chain.from_iterable(exports)])
+    for result, places in zip(results, exports, strict=True):
+        require_own(result, places)
 
 
 def sum_up(
@@ -143,11 +155,9 @@ def place_for_results(data: Path) -> Path:
     return mounted or there[0]
 
 
-def exported(options: argparse.Namespace, sources: Sequence[ScanSource]) -> list[Path]:
-    """The files, or folders, that --export asks for."""
-    return [
-        place_of(kind, options.output, source.key) for source in sources for kind in options.export
-    ]
+def exported(options: argparse.Namespace, source: ScanSource) -> list[Path]:
+    """The files, or folders, that --export asks for of a scan."""
+    return [place_of(kind, options.output, source.key) for kind in options.export]
 
 
 def holds_files(folder: Path) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 
 from tusrec.calibration import Calibration, from_image_to_probe
 from tusrec.errors import InputError
+from tusrec.files import readable
 from tusrec.layouts import LOOSE_FILES, Dataset, InputOptions
+from tusrec.results import holds_other_data
 from tusrec.scans import ScanSource
 
 LAST_ROW = [0.0, 0.0, 0.0, 1.0]  # of a matrix that moves points
@@ -96,6 +98,24 @@ def require_kept(sources: Sequence[ScanSource], written: Iterable[Path]) -> None
                 f"{path}: found a scan where a result would be written over it; choose another "
                 "--output"
             )
+
+
+def require_own(result: Path, exports: Iterable[Path]) -> None:
+    """Raise InputError if a scan's result or exports would replace what no run can have left.
+
+    A result that was cut short cannot be read, and is replaced; exports come after their result.
+    """
+    if holds_other_data(result):
+        raise InputError(
+            f"{result}: holds no result, but would be replaced by one; choose another --output"
+        )
+    for path in exports:
+        with readable(path):
+            if path.exists() and not result.exists():
+                raise InputError(
+                    f"{path}: found without {result.name}, so it is no export of an earlier run, "
+                    "but would be replaced by one; choose another --output"
+                )
 
 
 def chosen(scans: list[ScanSource], patterns: list[str]) -> list[ScanSource]:

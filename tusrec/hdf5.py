@@ -49,6 +49,15 @@ def names(file: h5py.File) -> list[str]:
         raise _unreadable(Path(file.filename), error) from error
 
 
+def names_in(path: Path) -> list[str]:
+    """What the file at `path` holds; nothing if it cannot be read."""
+    try:
+        with open_hdf5(path) as file:
+            return names(file)
+    except InputError:
+        return []
+
+
 def attributes_of(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
     """What is said of a file or a dataset; InputError if that is damaged."""
     try:

@@ -18,7 +18,7 @@ from tusrec.calibration import Calibration, from_spacing, read_calibration
 from tusrec.dicom import DicomScan, is_dicom
 from tusrec.errors import InputError
 from tusrec.files import forbidden, in_utf8, readable
-from tusrec.hdf5 import names, open_hdf5
+from tusrec.hdf5 import names, names_in, open_hdf5
 from tusrec.names import CALIBRATION_FILE, KEYS_FILE
 from tusrec.protocols import protocol_of
 from tusrec.scans import Hdf5Scan, ScanSource, UnusableScan
@@ -26,7 +26,9 @@ from tusrec.sequences import SequenceScan, is_sequence
 
 IMAGE_SIZE = (480, 640)  # of every challenge frame, height x width
 KEY = re.compile(r"sub(\d+)__([A-Za-z0-9][A-Za-z0-9_.-]*)")
+FRAMES_FOLDERS = ("frames", "frames_transfs")  # of the validation and of the train layout
 LANDMARK_FOLDERS = ("landmarks", "landmark")
+DICOM_INDEX = "DICOMDIR"  # of the images beside it; a disc may be mounted in small letters
 LOOSE_FILES = "folder of files"  # the layout of whatever scans lie in a folder
 PUT_INTO_HDF5 = "put the frames into an .h5, as docs/own-data.md tells"
 _DICOM_ENDING = re.compile(r"\.dcm$", re.IGNORECASE)  # many have none, and dots in their names
@@ -145,7 +147,7 @@ def _named_in_utf8(scan: ScanSource) -> ScanSource:
 
 
 def _is_dataset(folder: Path) -> bool:
-    return (folder / "frames").is_dir() or (folder / "frames_transfs").is_dir()
+    return any((folder / name).is_dir() for name in FRAMES_FOLDERS)
 
 
 def _dataset_root(path: Path) -> Path | None:
@@ -155,10 +157,11 @@ def _dataset_root(path: Path) -> Path | None:
     """
     if _is_dataset(path):
         return path
-    inside = [folder for folder in path.iterdir() if folder.is_dir() and _is_dataset(folder)]
+    folders = [folder for folder in path.iterdir() if folder.is_dir() and not _is_shut(folder)]
+    inside = [folder for folder in folders if _is_dataset(folder)]
     if not inside:
         return None
-    beside = [file for file in _shown(path) if _is_scan_file(file)]
+    beside = _scans_beside(path)
     if len(inside) > 1 or beside:
         found = sorted(folder.name for folder in inside)
         found += [f"{len(beside)} files such as {beside[0].name}"] if beside else []
@@ -166,6 +169,22 @@ def _dataset_root(path: Path) -> Path | None:
             f"{path}: holds several datasets ({', '.join(found)}), expected one; pass one of them"
         )
     return inside[0]
+
+
+def _is_shut(folder: Path) -> bool:
+    """Whether this user may not look into a folder, as into a disk's lost+found."""
+    return not os.access(folder, os.X_OK)
+
+
+def _scans_beside(folder: Path) -> list[Path]:
+    """Files in a folder that are scans for certain.
+
+    A run may leave its results and their exports there; results have no frames.
+    """
+    files = [file for file in _shown(folder) if _is_scan_file(file) and os.access(file, os.R_OK)]
+    scans = [file for file in files if file.suffix != ".h5" or "frames" in names_in(file)]
+    results = {file.stem for file in files if file not in scans}
+    return [file for file in scans if _sequence_key(file) not in results]
 
 
 def _challenge_dataset(root: Path, options: InputOptions) -> Dataset:
@@ -268,6 +287,9 @@ def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Sca
 
 def _loose_files(folder: Path, options: InputOptions) -> Dataset:
     files = [file for file in _shown(folder) if _is_scan_file(file)]
+    shut = [place for place in _shown(folder) if place.is_dir() and _is_shut(place)]
+    if not files and shut:
+        raise forbidden(shut[0], PermissionError())
     if not files:
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
@@ -294,7 +316,7 @@ def _listed(file: Path, options: InputOptions) -> ScanSource:
 
 
 def _is_scan_file(file: Path) -> bool:
-    if file.name == KEYS_FILE or not file.is_file():
+    if file.name == KEYS_FILE or file.name.upper() == DICOM_INDEX or not file.is_file():
         return False
     # What may not be read is listed, and fails as a scan: it could be one.
     return file.suffix == ".h5" or not os.access(file, os.R_OK) or _is_image(file)
@@ -310,21 +332,21 @@ def _single(file: Path, options: InputOptions) -> ScanSource:
     if is_dicom(file):
         return DicomScan(_DICOM_ENDING.sub("", file.name), file, options.spacing)
     if file.suffix in {".mha", ".mhd"}:
-        return SequenceScan(
-            file.name.removesuffix(".mha").removesuffix(".igs"),
-            file,
-            options.image_to_probe,
-            options.spacing,
-        )
+        return SequenceScan(_sequence_key(file), file, options.image_to_probe, options.spacing)
     raise InputError(
         f"{file}: unknown kind of file, expected .h5, .mha (PLUS sequence), DICOM, or a folder; "
         f"{PUT_INTO_HDF5}"
     )
 
 
+def _sequence_key(file: Path) -> str:
+    return re.sub(r"(\.igs)?\.mh[ad]$", "", file.name)
+
+
 def _single_hdf5(file: Path, options: InputOptions) -> ScanSource:
-    """A lone file; inside a challenge dataset it keeps that dataset's poses and landmarks."""
-    roots = [folder for folder in file.resolve().parents[2:3] if _is_dataset(folder)]
+    """A lone file; a scan of a challenge dataset keeps that dataset's poses and landmarks."""
+    above = file.resolve().parents[1:2]  # nothing of a file at the top
+    roots = [folder.parent for folder in above if folder.name in FRAMES_FOLDERS]
     if options.spacing and not options.calibration:
         # Without the image's place on the tool, tracked poses say nothing of the image.
         return Hdf5Scan(file.stem, file, from_spacing(*options.spacing))

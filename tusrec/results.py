@@ -17,6 +17,7 @@ from tusrec.hdf5 import (
     create_hdf5,
     find_dataset,
     names,
+    names_in,
     open_hdf5,
     read_array,
     require,
@@ -79,6 +80,12 @@ class Result:
 def result_path(output: Path, key: str) -> Path:
     """Where the result of scan `key` is written."""
     return output / f"{key}.h5"
+
+
+def holds_other_data(path: Path) -> bool:
+    """Whether a file can be read and is no result, but a recording, say, of the same name."""
+    found = names_in(path)
+    return bool(found) and ("frames" in found or "global" not in found)
 
 
 def write_result(path: Path, result: Result, geometry: Geometry, ddf: str) -> None:

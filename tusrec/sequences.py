@@ -17,7 +17,7 @@ from tusrec import poses
 from tusrec.calibration import Calibration, from_image_to_world, from_spacing
 from tusrec.errors import InputError
 from tusrec.scans import Scan
-from tusrec.sitk import read_frames, read_metadata
+from tusrec.sitk import read_frames, read_metadata, readable_image
 
 FIELD = "Seq_Frame{:04d}_{}Transform"
 WORLDS = ("Reference", "Tracker", "Physical", "World")  # in this order of preference
@@ -45,7 +45,8 @@ class SequenceScan:
     def open(self) -> Iterator[Scan]:
         """The checked scan. Poses are None unless every frame has a valid chain of transforms."""
         fields = read_metadata(self.path)
-        frames = _oriented(read_frames(self.path), fields, self.path)
+        with readable_image(self.path):
+            frames = _oriented(read_frames(self.path), fields, self.path)
         transforms = _Transforms(self.path, fields, len(frames))
         calibration, T_world_from_tool = self._calibrated(transforms)
         landmarks = np.empty((0, 3), np.int64)

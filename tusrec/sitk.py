@@ -1,5 +1,7 @@
 """Images that SimpleITK reads whole, as grey frames."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
 
+NO_MEMORY = ("allocate memory", "bad_alloc")  # in messages of ITK
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -16,10 +19,9 @@ def read_metadata(path: Path) -> dict[str, str]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        with readable_image(path):
+            reader.ReadImageInformation()
+            return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     except (TypeError, UnicodeDecodeError) as error:  # a name or a text that Python cannot hold
         raise InputError(
             f"{path}: found a header field that is not UTF-8, expected plain text; mend the "
@@ -29,13 +31,11 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_frames(path: Path) -> NDArray[np.uint8]:
     """Frames (N, H, W) uint8, N >= 2; colour becomes grey. InputError for anything else."""
-    try:
+    with readable_image(path):
         image = sitk.ReadImage(str(path))
         pixels = sitk.GetArrayFromImage(image)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == len(LUMA):
-        pixels = np.stack([(frame @ LUMA).round().astype(pixels.dtype) for frame in pixels])
+        if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == len(LUMA):
+            pixels = np.stack([(frame @ LUMA).round().astype(pixels.dtype) for frame in pixels])
     if (
         image.GetDimension() != 3
         or pixels.ndim != 3
@@ -49,8 +49,17 @@ def read_frames(path: Path) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _unreadable(path: Path, error: RuntimeError) -> TusrecError:
-    if "allocate memory" in str(error):
+@contextmanager
+def readable_image(path: Path) -> Iterator[None]:
+    """Turn what ITK and numpy raise of an image that is damaged, or too large, into one line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: RuntimeError | MemoryError) -> TusrecError:
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return OutOfMemoryError(
             f"{path}: found no memory for all its frames, expected more; end what else runs, or "
             "put them into an .h5, which is read piece by piece, as docs/own-data.md tells"

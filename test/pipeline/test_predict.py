@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import evaluate
 import predict
 from model.identity import Identity
 from model.interface import LocalMotions
@@ -182,6 +183,15 @@ def test_a_second_run_keeps_what_is_finished_and_gives_the_same_metrics(
         assert everything_in(file) == metrics
     summary = json.loads((tmp_path / "out/run.json").read_text())
     assert [scan["status"] for scan in summary["scans"]] == ["kept"] * 3
+
+
+def test_results_may_lie_in_the_folder_that_holds_the_dataset(
+    tmp_path: Path, make_validation_dataset: Make
+) -> None:
+    make_validation_dataset(tmp_path / "data/val")
+    for _ in range(2):
+        assert run(tmp_path / "data", tmp_path / "data", "--export", "igs.mha") == 0
+    assert evaluate.main(["--truth", str(tmp_path / "data"), "--pred", str(tmp_path / "data")]) == 0
 
 
 def test_overwrite_predicts_finished_scans_again(dataset: Path, tmp_path: Path) -> None:
@@ -485,6 +495,48 @@ def test_results_among_loose_scans_are_refused_before_any_work(
     assert names(tmp_path) == [name]
 
 
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_recording_of_the_results_name_is_never_written_over(
+    more: list[str],
+    tmp_path: Path,
+    make_dicom: Make,
+    make_lone_scan: Make,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A scan that somebody put into an .h5 beside it, and a day's scan named as another day's."""
+    converted = make_lone_scan(tmp_path / "scan.h5")
+    monday, tuesday = (make_lone_scan(tmp_path / day / "p1.h5") for day in ("mon", "tue"))
+    before = converted.read_bytes(), monday.read_bytes()
+    assert run(make_dicom(tmp_path / "scan.dcm"), tmp_path, *more) == 2
+    assert run(tuesday.parent, monday.parent, "--spacing", "0.2", "0.2", *more) == 2
+    for path in (converted, monday):
+        assert f"{path}: holds no result, but would be replaced by one" in caplog.text
+    assert (converted.read_bytes(), monday.read_bytes()) == before
+    assert names(monday.parent) == ["p1.h5"]
+
+
+def test_another_programs_file_of_the_results_name_is_not_written_over(
+    dataset: Path, tmp_path: Path, make_hdf5: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_hdf5(tmp_path / "out/sub050__LH_rotation.h5", {"image": np.zeros(3)})
+    assert run(dataset, tmp_path / "out") == 2
+    assert f"{path}: holds no result" in caplog.text
+    assert names(path.parent) == [path.name]
+
+
+def test_a_recording_of_an_exports_name_is_not_written_over(
+    tmp_path: Path, make_dicom: Make, make_sequence: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan, other = make_dicom(tmp_path / "scan.dcm"), make_sequence(tmp_path / "scan.igs.mha")
+    before = other.read_bytes()
+    assert run(scan, tmp_path, "--export", "igs.mha") == 2
+    assert f"{other}: found without scan.h5" in caplog.text
+    assert other.read_bytes() == before
+    other.unlink()
+    assert run(scan, tmp_path, "--export", "igs.mha") == 0
+    assert run(scan, tmp_path, "--export", "igs.mha") == 0
+
+
 def test_a_lone_file_is_named_after_itself(tmp_path: Path, make_lone_scan: Make) -> None:
     scan = make_lone_scan(tmp_path / "RH_rotation.h5", frames=4, shape=(30, 50))
     assert run(scan, tmp_path / "out", "--spacing", "0.2", "0.3") == 0
@@ -538,7 +590,8 @@ def test_a_figure_without_matplotlib_is_refused_before_any_work(
 def test_an_export_that_fails_costs_no_other_and_is_in_run_json(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "out/sub050__LH_rotation.csv").mkdir(parents=True)  # in the way
+    run(dataset, tmp_path / "out")
+    (tmp_path / "out/sub050__LH_rotation.csv").mkdir()  # in the way
     assert run(dataset, tmp_path / "out", "--export", "csv", "--export", "tum") == 2
     assert caplog.text.count("error: ") == 1
     assert len(list((tmp_path / "out").glob("*.tum"))) == 3

@@ -204,6 +204,16 @@ def test_loose_scans_beside_a_dataset_are_refused(
         find_scans(tmp_path)
 
 
+def test_results_and_their_exports_beside_a_dataset_are_no_scans(
+    tmp_path: Path, make_validation_dataset: Make, make_hdf5: Make, make_sequence: Make
+) -> None:
+    make_validation_dataset(tmp_path / "val")
+    make_hdf5(tmp_path / "sub050__RH_rotation.h5", {"global": np.zeros((4, 4, 4))})
+    make_hdf5(tmp_path / "metrics.h5", {"GPE": np.zeros(1)})
+    make_sequence(tmp_path / "sub050__RH_rotation.igs.mha")
+    opened(find_scans(tmp_path))
+
+
 def test_frames_of_both_layouts_in_one_folder_are_refused(
     tmp_path: Path, make_validation_dataset: Make, make_train_dataset: Make, refused: Refused
 ) -> None:
@@ -213,7 +223,7 @@ def test_frames_of_both_layouts_in_one_folder_are_refused(
         find_scans(tmp_path)
 
 
-def test_a_dataset_without_a_scan_is_refused(tmp_path: Path, refused: Refused) -> None:
+def test_a_dataset_with_a_bad_calibration_is_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "calib_matrix.csv").write_text("no matter")
     with refused("calib_matrix.csv", "expected 10", kind=InputError):
@@ -360,6 +370,17 @@ def test_a_lone_file_of_the_train_layout_keeps_its_poses_and_landmarks(
     assert len(scan.landmarks) == 100
 
 
+def test_a_lone_file_that_only_lies_near_a_dataset_is_no_scan_of_it(
+    tmp_path: Path, make_train_dataset: Make, make_lone_scan: Make, make_calibration: Make
+) -> None:
+    make_train_dataset(tmp_path, {"sub000__RH_rotation": 5})
+    file = make_lone_scan(tmp_path / "cropped/000/RH_rotation.h5", seed=7, with_poses=True)
+    scan, _ = opened(find_scans(file, InputOptions(make_calibration(tmp_path / "own.csv"))))
+    assert len(scan.landmarks) == 0
+    with h5py.File(file) as content:
+        np.testing.assert_array_equal(scan.T_camera_from_tool, content["tforms"][()])
+
+
 def test_a_lone_file_alone_needs_a_spacing_and_takes_any_size(
     tmp_path: Path, make_lone_scan: Make, refused: Refused
 ) -> None:
@@ -395,11 +416,13 @@ def test_a_folder_of_files_lists_every_kind_and_nothing_else(
     make_dicom(tmp_path / "IM0001")
     (tmp_path / "notes.txt").write_text("not a scan")
     make_lone_scan(tmp_path / "dataset_keys.h5")  # a copied list of keys, which is no scan
+    make_dicom(tmp_path / "DICOMDIR")  # a list of images, which is none
+    make_sequence(tmp_path / "d.mhd")
     (tmp_path / "volume.mha").write_text("ObjectType = Image\nNDims = 3\n")
     dataset = find_scans(tmp_path, SPACING)
     assert dataset.layout == "folder of files"
-    assert keys(dataset) == ["IM0001", "a", "b", "c"]
-    for index in range(4):
+    assert keys(dataset) == ["IM0001", "a", "b", "c", "d"]
+    for index in range(5):
         assert opened(dataset, index)[0].frames.shape == (5, 60, 80)
 
 
@@ -598,6 +621,29 @@ def test_poses_that_may_not_be_read_cost_their_scans_alone(
     opened(found, 0)
     with refused("transfs/051", "Permission denied", kind=InputError):
         opened(found, 1)
+
+
+def test_what_may_not_be_read_beside_a_dataset_does_not_stop_it(
+    tmp_path: Path, make_validation_dataset: Make, forbid: Callable[[Path], None]
+) -> None:
+    """The lost+found of a disk, and the archive from which the dataset was unpacked."""
+    make_validation_dataset(tmp_path / "val")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "val.zip").touch()
+    for name in ("lost+found", "val.zip"):
+        forbid(tmp_path / name)
+    opened(find_scans(tmp_path))
+
+
+def test_a_folder_that_may_not_be_looked_into_costs_no_loose_file(
+    tmp_path: Path, make_lone_scan: Make, forbid: Callable[[Path], None], refused: Refused
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    forbid(tmp_path / "lost+found")
+    with refused("lost+found", "Permission denied", kind=InputError):
+        find_scans(tmp_path)
+    make_lone_scan(tmp_path / "a.h5")
+    assert keys(find_scans(tmp_path, SPACING)) == ["a"]
 
 
 def test_a_file_whose_name_is_not_utf8_costs_no_other(

@@ -14,7 +14,6 @@ from tusrec.calibration import from_image_to_probe
 from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.scans import Scan
 from tusrec.sequences import SequenceScan, is_sequence
-from tusrec.sitk import read_frames
 
 Array = NDArray[np.float64]
 Make = Callable[..., Path]
@@ -309,17 +308,30 @@ def test_a_missing_sequence_is_refused(tmp_path: Path, refused: Refused) -> None
         opened(tmp_path / "a.mha", spacing=(1, 1))
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ("SimpleITK.ReadImage", RuntimeError("Failed to allocate memory for image.")),
+        ("SimpleITK.ReadImage", RuntimeError("Exception thrown in SimpleITK: std::bad_alloc")),
+        ("SimpleITK.GetArrayFromImage", MemoryError()),
+        ("tusrec.sequences._oriented", MemoryError()),
+    ],
+)
 def test_a_sequence_that_memory_does_not_hold_is_told_so(
-    tmp_path: Path, make_sequence: Make, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    failure: tuple[str, Exception],
+    tmp_path: Path,
+    make_sequence: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
 ) -> None:
     path = make_sequence(tmp_path / "a.mha")
 
-    def read(_: str) -> sitk.Image:
-        raise RuntimeError("Failed to allocate memory for image.")
+    def fail(*_: object) -> None:
+        raise failure[1]
 
-    monkeypatch.setattr(sitk, "ReadImage", read)
+    monkeypatch.setattr(failure[0], fail)
     with refused("a.mha", "found no memory", kind=OutOfMemoryError):
-        read_frames(path)
+        opened(path, spacing=(0.2, 0.2))
 
 
 def test_a_header_field_with_a_name_that_is_not_utf8_is_refused(
