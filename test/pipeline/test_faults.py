@@ -530,7 +530,9 @@ def test_results_go_where_something_is_mounted_rather_than_into_the_images_own_f
     doors[0][0].rmdir()
     dataset.rename(doors[0][0])
     monkeypatch.setattr(predict, "DOORS", tuple(doors))
-    monkeypatch.setattr(Path, "is_mount", lambda path: path == doors[1][1])
+    table = tmp_path / "mountinfo"
+    table.write_text(f"36 35 98:0 /results {doors[1][1]} rw - ext4 /dev/sda1 rw\n")
+    monkeypatch.setattr(predict, "MOUNTS", table)
     assert predict.main(["--model", "identity", "--device", "cpu"]) == 0
     assert (doors[1][1] / "run.json").exists()
     assert not list(doors[0][1].iterdir())

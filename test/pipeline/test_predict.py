@@ -721,6 +721,28 @@ def test_an_output_whose_name_is_not_utf8_is_refused(
     assert r"M\xfcller, expected a path in UTF-8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "interrupted; the same command goes on where this run stopped"),
+        (["--overwrite"], "begins again, leave out --overwrite to keep what this run finished"),
+    ],
+)
+def test_an_interruption_tells_what_the_same_command_would_do(
+    more: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "find_scans", stop)
+    assert run(tmp_path, tmp_path / "out", *more) == 130
+    assert told in caplog.text
+
+
 def test_the_command_line_explains_itself() -> None:
     command = [sys.executable, "predict.py", "--help"]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
