@@ -5,8 +5,10 @@ import argparse
 import io
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +23,11 @@ from pipeline.inputs import add_input_options, chosen, input_options
 from pipeline.progress import on_a_bar
 from pipeline.tables import json_report, text_report
 from tusrec.errors import InputError, TusrecError
-from tusrec.files import require_place, write_json
+from tusrec.files import require_place, writable, write_json
 from tusrec.layouts import find_scans
 from tusrec.options import utf8_path
 from tusrec.scans import ScanSource
+from view.present import attempt
 
 log = logging.getLogger("evaluate")
 
@@ -56,13 +59,12 @@ def run(options: argparse.Namespace) -> int:
     problems = [*map(str, errors), *dict.fromkeys(e.message for e in entries if e.failed)]
     for problem in problems:
         log.error("error: %s", problem)
-    if entries:
-        show(text_report(entries))
-        if options.fit_probe:
-            show("\n".join(probe_lines(scans, predictions)))
+    fitted = scans if options.fit_probe else []
+    # A table that cannot be shown does not cost the numbers.
+    codes = [attempt("the table", partial(tell, entries, fitted, predictions))] if entries else []
     if options.json:
         write_json(options.json, {**json_report(entries), "problems": problems})
-    codes = [error.exit_code for error in errors]
+    codes += [error.exit_code for error in errors]
     return max(codes + [InputError.exit_code for entry in entries if entry.failed], default=0)
 
 
@@ -80,12 +82,33 @@ def evaluated(
     return entries, errors
 
 
+def tell(
+    entries: Sequence[Entry], fitted: Sequence[ScanSource], predictions: dict[str, Path]
+) -> int:
+    """Print the table, and the probe scales that suit scans to be `fitted`; 0 as all is well."""
+    show(text_report(entries))
+    if fitted:
+        show("\n".join(probe_lines(fitted, predictions)))
+    return 0
+
+
 def show(text: str) -> None:
-    """Print at once, for --json may write to the same place, and with ? for what it cannot hold."""
+    """Print at once, for --json may write to the same place, and with ? for what it cannot hold.
+
+    Raises OutputError if it cannot be written; that nobody reads on, as with `| head`, is no error.
+    """
+    if sys.stdout is None:  # closed
+        return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    with writable(Path("standard output")), suppress(BrokenPipeError):
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError:
+            # What its buffer still holds would fail once more when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
 
 def probe_lines(sources: Sequence[ScanSource], predictions: dict[str, Path]) -> Iterator[str]:

@@ -44,6 +44,11 @@ DOORS = (
     (Path("/home/TUS-REC2025/data"), Path("/home/TUS-REC2025/results")),
     (Path("/input"), Path("/output")),
 )
+MOUNTS = Path("/proc/self/mountinfo")  # a line each, of which the fifth word says where
+BEGINS_AGAIN = (
+    "interrupted; the same command begins again, leave out --overwrite to keep what this run "
+    "finished"
+)
 
 log = logging.getLogger("predict")
 
@@ -51,7 +56,7 @@ log = logging.getLogger("predict")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code (see the parser's epilog)."""
     options = parser().parse_args(arguments)
-    return exit_code_of(partial(run, options), GOES_ON)
+    return exit_code_of(partial(run, options), BEGINS_AGAIN if options.overwrite else GOES_ON)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -146,13 +151,21 @@ def place_for_results(data: Path) -> Path:
     there = [*beside, *(out for _, out in DOORS if out.is_dir())]
     if not there:
         raise InputError("no place for results; pass --output")
-    mounted = next((out for out in there if out.is_mount()), None)
+    taken = mounts()
+    mounted = next((out for out in there if out in taken), None)
     if mounted is None:
         places = " or ".join(str(out) for _, out in DOORS)
         log.warning(
             "nothing is mounted at %s: results in %s end with this container", places, there[0]
         )
     return mounted or there[0]
+
+
+def mounts() -> set[Path]:
+    """Where something is mounted. `Path.is_mount` does not see a folder of the same disk."""
+    if not MOUNTS.exists():  # not Linux
+        return set()
+    return {Path(line.split()[4]) for line in MOUNTS.read_text(errors="replace").splitlines()}
 
 
 def exported(options: argparse.Namespace, source: ScanSource) -> list[Path]:
@@ -188,7 +201,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 all done; 1 a defect of this program; "
         "2 bad input or no place for results (the good scans are done all the same); "
         "3 out of memory; 4 bad weights; 130 and 143 ended by SIGINT and SIGTERM (the same command "
-        "goes on where it was). torchrun ends with 1 for any failure; run.json has the code",
+        "goes on where it was; with --overwrite it begins again). torchrun ends with 1 for any "
+        "failure; run.json has the code",
     )
     command.add_argument(
         "--input",

@@ -34,7 +34,7 @@ from tusrec.results import (
     write_result,
 )
 from tusrec.scans import Scan, ScanSource
-from tusrec.spread import end_with_parent
+from tusrec.spread import end_with_parent, without_interrupts
 
 UNEXPECTED = 1  # exit code of a failure that is a defect of this program
 
@@ -96,8 +96,9 @@ def _until_one_is_killed(
         try:
             while not suspects and (waiting or running):
                 while waiting and len(running) < jobs:
-                    source = waiting.popleft()
-                    running[_submitted(pool, source, settings)] = source
+                    with without_interrupts():
+                        source = waiting.popleft()
+                        running[_submitted(pool, source, settings)] = source
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     source = running.pop(future)
                     try:

@@ -11,7 +11,13 @@ from tusrec.errors import TusrecError
 from tusrec.files import write_json
 from tusrec.layouts import Dataset
 from tusrec.metrics import Errors
-from tusrec.results import METRICS_FILE, read_scan_result, result_path, write_metrics
+from tusrec.results import (
+    METRICS_FILE,
+    read_result,
+    require_of_scan,
+    result_path,
+    write_metrics,
+)
 from tusrec.scans import ScanSource
 
 RUN_FILE = "run.json"
@@ -43,7 +49,7 @@ def write_errors(
 ) -> None:
     """Write metrics.h5 into `output` if any scan has truth; else one of other results goes.
 
-    Where all scans failed it stays, without errors of theirs.
+    Where a scan failed it stays, without errors of that scan.
 
     made_by: `Result.made_by` of this run's results, which earlier ones must share to be listed.
     """
@@ -51,7 +57,7 @@ def write_errors(
     rows = _metrics_rows(output, dataset, tried, made_by)
     path = output / METRICS_FILE
     statuses = {outcome.status for outcome in outcomes}
-    if any(errors for _, errors, _ in rows) or (statuses == {"failed"} and path.exists()):
+    if any(errors for _, errors, _ in rows) or ("failed" in statuses and path.exists()):
         write_metrics(path, rows)
     elif "done" in statuses:
         path.unlink(missing_ok=True)
@@ -76,12 +82,17 @@ def _earlier(
     """Errors and seconds of an earlier run's result; none if it is damaged, as of a failed scan.
 
     Nor of one by another model, other weights, another probe scale, or whose frames, calibration,
-    truth or landmarks were others.
+    truth or landmarks were others. Without errors its scan, which may be read whole for that, is
+    not opened.
     """
     path = result_path(output, source.key)
     try:
+        result = read_result(path)
+        if result.errors is None:
+            return None, float("nan")
         with source.open() as scan:
-            result, beside = read_scan_result(output, scan), scan.beside_sha256()
+            require_of_scan(result, scan, path)
+            beside = scan.beside_sha256()
     except TusrecError as error:
         log.warning("%s; left out of %s", error, METRICS_FILE)
         return None, float("nan")

@@ -33,7 +33,7 @@ def spread(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _begin) as pool:
         try:
-            with _inherited():
+            with without_interrupts(), _on_one_core():
                 results = pool.map(partial(_until_told, work), items)
             yield from results
         except BrokenProcessPool as error:
@@ -48,18 +48,26 @@ def spread(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]
 
 
 @contextmanager
-def _inherited() -> Iterator[None]:
-    """What the processes started meanwhile have from their first moment.
+def without_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile do not heed Ctrl-C from their first moment.
 
-    One core each; and Ctrl-C, which all processes of a terminal get, is the first one's alone.
+    All processes of a terminal get it; it is the first one's alone, which ends the others.
     """
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Processes that are started meanwhile have one core each from their first moment."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
         del os.environ["OMP_NUM_THREADS"]
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = threads

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import h5py
 import numpy as np
@@ -283,6 +283,41 @@ def test_a_terminal_that_does_not_know_the_signs_of_the_table_shows_the_rest(
     code, table, told = in_subprocess(dataset, PYTHONIOENCODING="ascii")
     assert (code, told) == (0, "")
     assert "mean ? sd" in table
+
+
+def nobody_reads() -> TextIO:
+    read, write = os.pipe()
+    os.close(read)
+    return os.fdopen(write, "w")
+
+
+def full() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+@pytest.mark.parametrize(("printed", "code"), [(nobody_reads, 0), (full, 2)])
+def test_a_table_that_cannot_be_shown_does_not_cost_the_numbers(
+    printed: Callable[[], TextIO],
+    code: int,
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with printed() as file:  # which is flushed once more at the end
+        monkeypatch.setattr(sys, "stdout", file)
+        ended, report = run(dataset)
+    assert ended == code
+    assert len(report["rows"]) == 3
+    said = "error: standard output: cannot write (No space left on device)"
+    assert [message.partition(";")[0] for message in caplog.messages] == [said] * (code > 0)
+
+
+def test_without_a_standard_output_the_numbers_are_written_all_the_same(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    code, report = run(dataset)
+    assert (code, len(report["rows"])) == (0, 3)
 
 
 def test_a_place_that_takes_no_numbers_is_refused_before_any_work(

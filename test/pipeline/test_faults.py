@@ -410,17 +410,50 @@ def test_jobs_end_with_a_run_that_is_killed(dataset: Path, tmp_path: Path) -> No
         "    scans = [Lasting(str(place / name)) for name in 'ab']\n"
         "    list(batch.predict_all(scans, batch.Settings(place, 'identity'), 2))\n"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    with subprocess.Popen([sys.executable, script, tmp_path], env=environment) as first:
+    with started(code, tmp_path) as first:
         for name in "ab":
             wait_for(tmp_path / name)
         workers = psutil.Process(first.pid).children(recursive=True)
         first.kill()
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+
+
+def test_an_interrupt_from_a_terminal_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
+    """All processes of a terminal get it: here one that works, and one that waits for work."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipeline import batch\n"
+        "from test_faults import Lasting\n"
+        "from tusrec.entry import heed_signals\n"
+        "from tusrec.scans import UnusableScan\n"
+        "if __name__ == '__main__':\n"
+        "    heed_signals()\n"
+        "    place = Path(sys.argv[1])\n"
+        "    scans = [Lasting(str(place / 'a')), UnusableScan('b', 'bad')]\n"
+        "    for outcome in batch.predict_all(scans, batch.Settings(place, 'identity'), 2):\n"
+        "        (place / outcome.key).touch()\n"
+    )
+    with started(code, tmp_path) as first:
+        for name in "ab":
+            wait_for(tmp_path / name)
+        os.killpg(first.pid, signal.SIGINT)
+        _, told = first.communicate(timeout=60)
+    assert told == "interrupted\n"
+
+
+def started(code: str, folder: Path) -> "subprocess.Popen[str]":
+    """A Python script that is given `folder`, and leads the processes that it starts."""
+    script = folder / "script.py"
+    script.write_text(code)
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, script, folder],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(path: Path, seconds: float = 60.0) -> None:
@@ -497,7 +530,9 @@ def test_results_go_where_something_is_mounted_rather_than_into_the_images_own_f
     doors[0][0].rmdir()
     dataset.rename(doors[0][0])
     monkeypatch.setattr(predict, "DOORS", tuple(doors))
-    monkeypatch.setattr(Path, "is_mount", lambda path: path == doors[1][1])
+    table = tmp_path / "mountinfo"
+    table.write_text(f"36 35 98:0 /results {doors[1][1]} rw - ext4 /dev/sda1 rw\n")
+    monkeypatch.setattr(predict, "MOUNTS", table)
     assert predict.main(["--model", "identity", "--device", "cpu"]) == 0
     assert (doors[1][1] / "run.json").exists()
     assert not list(doors[0][1].iterdir())

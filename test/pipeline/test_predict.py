@@ -25,6 +25,7 @@ from pipeline import progress
 from pipeline.batch import Outcome
 from tusrec import poses
 from tusrec.calibration import Calibration
+from tusrec.dicom import DicomScan
 from tusrec.errors import InputError, OutOfMemoryError
 from tusrec.frames import Frames
 from tusrec.results import read_result
@@ -389,6 +390,30 @@ def test_metrics_do_not_keep_the_errors_of_a_scan_that_failed_since(
         assert np.isnan(file["GPE"][()]).tolist() == [True]
 
 
+def test_a_scan_that_failed_since_loses_its_errors_though_others_without_truth_are_kept(
+    dataset: Path, tmp_path: Path
+) -> None:
+    for name in ("050/RH_rotation", "051/RH_rotation"):
+        (dataset / f"transfs/{name}.h5").unlink()
+    run(dataset, tmp_path / "out")
+    (dataset / "frames/050/LH_rotation.h5").unlink()
+    assert run(dataset, tmp_path / "out") == 2
+    with h5py.File(tmp_path / "out/metrics.h5") as file:
+        assert np.isnan(file["GPE"][()]).all()
+
+
+def test_earlier_scans_whose_results_hold_no_errors_are_not_opened(
+    tmp_path: Path, make_dicom: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        make_dicom(tmp_path / f"data/{name}.dcm")
+    opened, own = [], DicomScan.open
+    monkeypatch.setattr(DicomScan, "open", lambda self: opened.append(self.key) or own(self))
+    for name in "abc":
+        assert run(tmp_path / "data", tmp_path / "out", "--scan", name) == 0
+    assert opened == list("abc")
+
+
 def test_metrics_are_those_of_one_model(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path / "out")
     run(dataset, tmp_path / "out", "--scan", "sub051*", "--overwrite", model="jitter")
@@ -694,6 +719,28 @@ def test_an_output_whose_name_is_not_utf8_is_refused(
     with pytest.raises(SystemExit, match="2"):
         run(dataset, tmp_path / os.fsdecode(b"M\xfcller"))
     assert r"M\xfcller, expected a path in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "interrupted; the same command goes on where this run stopped"),
+        (["--overwrite"], "begins again, leave out --overwrite to keep what this run finished"),
+    ],
+)
+def test_an_interruption_tells_what_the_same_command_would_do(
+    more: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "find_scans", stop)
+    assert run(tmp_path, tmp_path / "out", *more) == 130
+    assert told in caplog.text
 
 
 def test_the_command_line_explains_itself() -> None:
