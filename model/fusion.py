@@ -49,7 +49,8 @@ def fuse_intervals(motions: Motions, steps: int, prior: Prior) -> tuple[Array, A
         weighted = _without_outliers(motions, solved)
         solved, factor = _solve(weighted, steps, prior)
     if np.isfinite(prior.change).any() or (prior.spans > 1).any():
-        spans = np.maximum(prior.spans * min(1.0, ANYWHERE / np.linalg.norm(prior.spans)), 1.0)
+        share = min(1.0, ANYWHERE / float(np.linalg.norm(prior.spans)))
+        spans = np.maximum(prior.spans * share, 1.0)
         _, factor = _solve(weighted, steps, Prior(prior.step * spans[:, None]))
     return solved, _step_covariance(factor)
 

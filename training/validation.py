@@ -107,8 +107,8 @@ def held_out_sets(
     ]
     some = [held for held in sets if held.scans]
     if sets and not some:
-        names = ", ".join(held.name for held in sets)
-        raise InputError(f"{names}: found no scan that is held out; choose another --fold")
+        empty = ", ".join(held.name for held in sets)
+        raise InputError(f"{empty}: found no scan that is held out; choose another --fold")
     return some + [
         _of_folder(path, name, strangers, amount, learner)
         for path, name in zip(others, names[len(divided) :], strict=True)

@@ -407,8 +407,14 @@ def test_earlier_scans_whose_results_hold_no_errors_are_not_opened(
 ) -> None:
     for name in "abc":
         make_dicom(tmp_path / f"data/{name}.dcm")
-    opened, own = [], DicomScan.open
-    monkeypatch.setattr(DicomScan, "open", lambda self: opened.append(self.key) or own(self))
+    opened: list[str] = []
+    own = DicomScan.open
+
+    def noted(self: DicomScan) -> AbstractContextManager[Scan]:
+        opened.append(self.key)
+        return own(self)
+
+    monkeypatch.setattr(DicomScan, "open", noted)
     for name in "abc":
         assert run(tmp_path / "data", tmp_path / "out", "--scan", name) == 0
     assert opened == list("abc")

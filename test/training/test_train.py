@@ -25,7 +25,7 @@ import train
 from model.baseline import build_network
 from model.pose_net import PoseNet
 from model.weights import check_weights
-from training import checkpoint, journal, keeper
+from training import checkpoint, journal, keeper, processes
 from training.baseline_learner import BaselineLearner
 from training.checkpoint import Progress, State, read_average, read_progress, read_tensors
 from training.clips import Clip, write_clip
@@ -284,7 +284,7 @@ class TestResuming:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         told: list[str] = []
-        monkeypatch.setattr(train.processes, "leave", lambda: told.append(caplog.text))
+        monkeypatch.setattr(processes, "leave", lambda: told.append(caplog.text))
         assert run(clips, tmp_path / "run", 1, "--seed", "900000") == 2
         assert "900000" in told[0]
 
