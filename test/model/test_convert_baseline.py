@@ -127,7 +127,7 @@ def test_files_that_are_no_weights_are_refused(
     (tmp_path / "model").write_bytes(content)
     code, line = convert(tmp_path / "model", caplog)
     assert code == 4
-    assert line.startswith(f"{tmp_path / 'model'}: found no state dict")
+    assert line.startswith(f"error: {tmp_path / 'model'}: found no state dict")
 
 
 def test_a_download_that_broke_off_is_refused(
@@ -145,7 +145,7 @@ def test_a_missing_file_and_a_folder_are_named(
     for path in (tmp_path / "nowhere", tmp_path):
         code, line = convert(path, caplog)
         assert code == 4
-        assert line.startswith(f"{path}: cannot read it")
+        assert line.startswith(f"error: {path}: cannot read it")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--nonesuch"]])

@@ -443,7 +443,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path, refused: Refused) -> None:
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path, refused: Refused) -> None:
-    with refused(str(tmp_path / "nothing"), "no such", "--input", kind=InputError):
+    with refused(str(tmp_path / "nothing"), "no such", "name others", kind=InputError):
         find_scans(tmp_path / "nothing")
 
 
