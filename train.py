@@ -49,7 +49,7 @@ from training.sources import (
 )
 from training.validation import Amount, held_out_sets, require_others
 from tusrec.errors import InputError, OutOfMemoryError, TusrecError
-from tusrec.files import held, readable
+from tusrec.files import held, is_there
 from tusrec.options import positive, whole_number
 
 LEARNERS: dict[str, type[PoseLearner] | type[BaselineLearner]] = {
@@ -170,9 +170,7 @@ def begun_or_resumed(options: argparse.Namespace, network: nn.Module) -> State:
     names = [remembered_as(path) for path in options.data]
     progress = Progress(options.model, options.seed, fold=str(fold_of(options)), data=names)
     path = options.output / checkpoint.FILE
-    with readable(path):
-        is_there = path.exists()
-    if is_there:
+    if is_there(path):
         return resumed(options, network, progress, path)
     if options.start:
         start = checkpoint.starting_weights(options.start, progress)

@@ -41,8 +41,9 @@ def pictures(frames: Frames) -> NDArray[np.int64]:
     seen = [(_fresh(part, first), _blank(part[1 - first :])) for first, part in _parts(frames)]
     fresh, blank = map(np.concatenate, zip(*seen, strict=True))
     dropped = _dropped(blank)
-    for after in np.flatnonzero(dropped[:-1] & ~dropped[1:]) + 1:
-        before = np.flatnonzero(~dropped[:after])[-1]
+    edges = np.flatnonzero(dropped[1:] != dropped[:-1])  # the frames before each run, and its last
+    for before, last in edges.reshape(-1, 2):
+        after = last + 1
         fresh[after] = (frames[after : after + 1] != frames[before : before + 1]).any()
     numbers = np.flatnonzero(fresh & ~dropped)
     return numbers if len(numbers) > 1 else np.arange(frames.shape[0])

@@ -10,7 +10,7 @@ import numpy as np
 
 from tusrec.calibration import Calibration, from_image_to_probe
 from tusrec.errors import InputError
-from tusrec.files import readable
+from tusrec.files import is_there
 from tusrec.layouts import LOOSE_FILES, Dataset, InputOptions
 from tusrec.results import holds_other_data
 from tusrec.scans import ScanSource
@@ -110,12 +110,11 @@ def require_own(result: Path, exports: Iterable[Path]) -> None:
             f"{result}: holds no result, but would be replaced by one; choose another --output"
         )
     for path in exports:
-        with readable(path):
-            if path.exists() and not result.exists():
-                raise InputError(
-                    f"{path}: found without {result.name}, so it is no export of an earlier run, "
-                    "but would be replaced by one; choose another --output"
-                )
+        if is_there(path) and not is_there(result):
+            raise InputError(
+                f"{path}: found without {result.name}, so it is no export of an earlier run, "
+                "but would be replaced by one; choose another --output"
+            )
 
 
 def chosen(scans: list[ScanSource], patterns: list[str]) -> list[ScanSource]:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from model.weights import MANIFEST, load_into, load_weights, seen_by
 from training.folds import Fold
 from tusrec.errors import InputError, WeightsError
-from tusrec.files import readable, write_bytes
+from tusrec.files import is_there, write_bytes
 
 FILE = "checkpoint.safetensors"
 AVERAGED_STEPS = 400
@@ -150,9 +150,7 @@ def starting_weights(path: Path, run: Progress) -> Start:
     Raises WeightsError if they are broken, another model's, or neither, and InputError if they
     were trained on data of the run, or on the people whom it may hold out, with another fold.
     """
-    with readable(path):
-        is_there = path.exists()
-    if not is_there:
+    if not is_there(path):
         raise WeightsError(
             f"{path}: found nothing, expected a weight file beside its manifest, or the checkpoint "
             "of a run; choose another --from"

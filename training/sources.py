@@ -15,7 +15,7 @@ from training.learner import KeptOnDisk
 from training.mixture import Mixture
 from training.tracked import cards_of, subject_of, write_tracked_clips
 from tusrec.errors import InputError
-from tusrec.files import readable
+from tusrec.files import is_there
 
 CLIPS = "*.safetensors"
 
@@ -101,9 +101,7 @@ def holds_clips(path: Path) -> bool:
 
 
 def _require_there(path: Path) -> None:
-    with readable(path):
-        is_there = path.exists()
-    if not is_there:
+    if not is_there(path):
         raise InputError(
             f"{path}: found nothing, expected clips or a data set in the challenge's layout; "
             f"run `python -m training.simulated {path}` or unpack the data there"

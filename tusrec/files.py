@@ -125,6 +125,12 @@ def readable(path: Path) -> Iterator[None]:
         raise forbidden(path, error) from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is at `path`; InputError if this user may not look."""
+    with readable(path):
+        return path.exists()
+
+
 def forbidden(path: Path, error: PermissionError) -> InputError:
     """The error of what may not be read: the file that the system names, or `path`."""
     return InputError(

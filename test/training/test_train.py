@@ -43,6 +43,11 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
+def dataset(tmp_path: Path, make_train_dataset: Callable[..., Path]) -> Path:
+    return make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
+
+
+@pytest.fixture
 def clips(tmp_path: Path) -> Path:
     return write_clips(tmp_path / "clips")
 
@@ -353,9 +358,8 @@ class TestData:
         assert run(clips, tmp_path / "other", 2, "--fold", "4", "--folds", "4") == 2
 
     def test_a_data_set_is_trained_on_beside_clips(
-        self, clips: Path, tmp_path: Path, make_train_dataset: Callable[..., Path]
+        self, clips: Path, dataset: Path, tmp_path: Path
     ) -> None:
-        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
         assert run(clips, tmp_path / "run", 1, "--data", str(clips), str(dataset)) == 0
         assert len(list((tmp_path / "run" / "clips").glob("set_*/sub000/*.safetensors"))) == 1
         progress = read_progress(tmp_path / "run" / "checkpoint.safetensors")
@@ -369,10 +373,9 @@ class TestData:
         self,
         clips: Path,
         tmp_path: Path,
-        make_train_dataset: Callable[..., Path],
+        dataset: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
         more = ("--data", str(dataset), "--validate", str(tmp_path / "2025x"))
         assert run(clips, tmp_path / "run", 1, *more) == 2
         assert "2025x: found nothing" in caplog.text
@@ -382,11 +385,11 @@ class TestData:
         self,
         clips: Path,
         tmp_path: Path,
-        make_train_dataset: Callable[..., Path],
+        dataset: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        dataset = str(make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9}))
-        assert run(clips, tmp_path / "run", 1, "--data", dataset, "--validate", dataset) == 2
+        more = ("--data", str(dataset), "--validate", str(dataset))
+        assert run(clips, tmp_path / "run", 1, *more) == 2
         assert f"--validate {dataset}: found it in --data too" in caplog.text
         assert not (tmp_path / "run" / "clips").exists()
 
@@ -394,10 +397,9 @@ class TestData:
         self,
         clips: Path,
         tmp_path: Path,
-        make_train_dataset: Callable[..., Path],
+        dataset: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        dataset = make_train_dataset(tmp_path / "set", {"sub000__RH_rotation": 9})
         (tmp_path / "file").touch()
         more = ("--data", str(dataset), "--cache", str(tmp_path / "cache"))
         assert run(clips, tmp_path / "file", 1, *more) == 2
