@@ -10,10 +10,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from tusrec.entry import GOES_ON, exit_code_of, heed_signals
+from tusrec.entry import GOES_ON, announce, exit_code_of, heed_signals
 
 if __name__ == "__main__":
     heed_signals()
+    announce()
 
 from model.device import choose_device, describe_device
 from model.registry import DEFAULT_MODEL, ESTIMATORS, load_estimator

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
+from tusrec import __version__
 from tusrec.errors import TusrecError
 
 TERMINATED = 128 + signal.SIGTERM  # exit codes, as shells give them
@@ -19,7 +20,7 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> i
 
     interrupted: what is told on Ctrl-C.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _log_to_stderr()
     try:
         return work()
     except TusrecError as error:
@@ -30,6 +31,12 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> i
         return INTERRUPTED
 
 
+def announce() -> None:
+    """The first line of the log, for whoever waits: imports take seconds on a slow machine."""
+    _log_to_stderr()
+    log.info("tusrec %s", __version__)
+
+
 def heed_signals() -> None:
     """End on SIGTERM as by an exception, which leaves no half-written file; on Ctrl-C in one line.
 
@@ -37,6 +44,10 @@ def heed_signals() -> None:
     """
     signal.signal(signal.SIGTERM, _end)
     sys.excepthook = _tell
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
 def _end(*_: object) -> None:
