@@ -297,7 +297,7 @@ class Lasting(Deadly):
 
     def open(self) -> AbstractContextManager[Scan]:
         Path(self.key).touch()
-        time.sleep(120)
+        time.sleep(1200)
         raise AssertionError
 
 
@@ -362,7 +362,7 @@ write = results._write_dense
 def slow(*arguments):
     write(*arguments)
     pathlib.Path(sys.argv[4], "writing").touch()
-    time.sleep(60)
+    time.sleep(1200)
 results._write_dense = slow
 """
 AS_COMMAND = """
@@ -382,7 +382,7 @@ def test_a_signal_ends_the_run_and_leaves_whole_files_only(
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         wait_for(output / "writing")
         process.send_signal(sent)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=300)
     assert process.returncode == 128 + sent
     assert "Traceback" not in told
     assert [path.name for path in output.iterdir()] == ["writing"]
@@ -415,7 +415,7 @@ def test_jobs_end_with_a_run_that_is_killed(dataset: Path, tmp_path: Path) -> No
             wait_for(tmp_path / name)
         workers = psutil.Process(first.pid).children(recursive=True)
         first.kill()
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=300)
     assert not alive
 
 
@@ -438,7 +438,7 @@ def test_an_interrupt_from_a_terminal_is_told_by_the_first_process_alone(tmp_pat
         for name in "ab":
             wait_for(tmp_path / name)
         os.killpg(first.pid, signal.SIGINT)
-        _, told = first.communicate(timeout=60)
+        _, told = first.communicate(timeout=300)
     assert told == "interrupted\n"
 
 
@@ -456,7 +456,7 @@ def started(code: str, folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(path: Path, seconds: float = 60.0) -> None:
+def wait_for(path: Path, seconds: float = 300.0) -> None:
     for _ in range(int(seconds / 0.05)):
         if path.exists():
             return

@@ -79,7 +79,7 @@ def browser(chromium: WebDriver, report: Path) -> WebDriver:
 
 
 def wait_for(browser: WebDriver, condition: str) -> None:
-    WebDriverWait(browser, 30, 0.05).until(lambda b: b.execute_script(f"return {condition}"))
+    WebDriverWait(browser, 120, 0.05).until(lambda b: b.execute_script(f"return {condition}"))
 
 
 def find(browser: WebDriver, selector: str) -> WebElement:
