@@ -3,6 +3,7 @@
 import functools
 import json
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -44,6 +45,12 @@ def engine(*arguments: str) -> str:
 def engine_name() -> str:
     """docker or podman."""
     return engine("name")
+
+
+def require_image(image: str) -> None:
+    """End the program in one line without the image, which podman would look for elsewhere."""
+    if not engine("images", "--quiet", image):
+        sys.exit(f"error: {image}: {engine_name()} has no such image; build it with `make image`")
 
 
 def inspect(image: str) -> dict[str, Any]:

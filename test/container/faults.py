@@ -17,7 +17,7 @@ from pathlib import Path
 
 import h5py
 from datasets import open_folder, write_dataset
-from engine import HOME, Run, engine, mounts, run
+from engine import HOME, Run, engine, mounts, require_image, run
 from fault_cases import Fault, faults
 
 KEYS = ("sub901__RH_rotation", "sub902__RH_rotation", "sub903__RH_rotation")
@@ -63,6 +63,7 @@ class Signaller:
 def main() -> None:
     """Try every fault, or those that match the patterns; print the table and what was wrong."""
     options = parser().parse_args()
+    require_image(options.image)
     problems: list[str] = []
     row("fault", "exit", "message", "left in the results folder")
     row("---", "---", "---", "---")

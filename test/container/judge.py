@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from datasets import open_folder, sample_length, write_dataset
-from engine import HOME, ROOT, Run, engine_name, hostile, inspect, mounts, run
+from engine import HOME, ROOT, Run, engine_name, hostile, inspect, mounts, require_image, run
 from leaks import leaks
 
 SCANS = {
@@ -37,6 +37,7 @@ class VerdictError(Exception):
 def main() -> None:
     """Judge the image; ends with 0 and PASS, or 1 and the reason."""
     options = parser().parse_args()
+    require_image(options.image)
     with tempfile.TemporaryDirectory(prefix="judge-") as folder:
         scratch = Path(folder)
         scratch.chmod(0o755)
