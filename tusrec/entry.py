@@ -1,10 +1,10 @@
 """How commands begin and end: signals, before imports that take seconds, and exit codes."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 from tusrec import __version__
 from tusrec.errors import TusrecError
@@ -18,10 +18,14 @@ log = logging.getLogger(__name__)
 def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """The exit code of a command's work, of which an expected failure is told in one line.
 
-    interrupted: what is told on Ctrl-C.
+    Where signals are heeded (`heed_signals`), they end the work as an exception does, which leaves
+    no half-written file. interrupted: what is told on Ctrl-C.
     """
     _log_to_stderr()
     try:
+        if signal.getsignal(signal.SIGTERM) is _end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _end)
         return work()
     except TusrecError as error:
         log.error("error: %s", error)
@@ -38,12 +42,13 @@ def announce() -> None:
 
 
 def heed_signals() -> None:
-    """End on SIGTERM as by an exception, which leaves no half-written file; on Ctrl-C in one line.
+    """End on SIGTERM and, in one line, on Ctrl-C: until `exit_code_of` is called, at once.
 
-    Process 1 of a container would ignore SIGTERM.
+    Process 1 of a container would ignore SIGTERM. Libraries that are being imported may take an
+    exception for a fault of their own and go on, and nothing is half-written yet.
     """
-    signal.signal(signal.SIGTERM, _end)
-    sys.excepthook = _tell
+    signal.signal(signal.SIGTERM, _end_at_once)
+    signal.signal(signal.SIGINT, _end_at_once)
 
 
 def _log_to_stderr() -> None:
@@ -54,8 +59,7 @@ def _end(*_: object) -> None:
     sys.exit(TERMINATED)
 
 
-def _tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
-    else:
-        sys.__excepthook__(kind, error, traceback)
+def _end_at_once(number: int, _: object) -> None:
+    if number == signal.SIGINT:
+        os.write(sys.stderr.fileno(), b"interrupted\n")  # the stream may be in use just now
+    os._exit(128 + number)

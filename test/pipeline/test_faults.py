@@ -425,14 +425,16 @@ def test_an_interrupt_from_a_terminal_is_told_by_the_first_process_alone(tmp_pat
         "import sys; from pathlib import Path\n"
         "from pipeline import batch\n"
         "from test_faults import Lasting\n"
-        "from tusrec.entry import heed_signals\n"
+        "from tusrec.entry import exit_code_of, heed_signals\n"
         "from tusrec.scans import UnusableScan\n"
-        "if __name__ == '__main__':\n"
-        "    heed_signals()\n"
+        "def work():\n"
         "    place = Path(sys.argv[1])\n"
         "    scans = [Lasting(str(place / 'a')), UnusableScan('b', 'bad')]\n"
         "    for outcome in batch.predict_all(scans, batch.Settings(place, 'identity'), 2):\n"
         "        (place / outcome.key).touch()\n"
+        "if __name__ == '__main__':\n"
+        "    heed_signals()\n"
+        "    exit_code_of(work)\n"
     )
     with started(code, tmp_path) as first:
         for name in "ab":
