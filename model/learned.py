@@ -136,8 +136,9 @@ class Learned:
         room: Encoded | None = None
         stretches: Stretches | None = None
         for start, stop in parts_of(count):
-            encoded = self._encoded(levels, start, stop, description.device)
-            frames = Encoded.joined([*before, *encoded], room)
+            new = self._encoded(levels, start, stop, description.device)
+            frames = Encoded.joined([*before, *new], room)
+            del new  # as large as the room
             room = max(room or frames, frames, key=len)
             first = len(frames) - (stop - start)
             stretches = self._stretches(frames, first, start, description).after_those_of(stretches)
