@@ -23,9 +23,7 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> i
     """
     _log_to_stderr()
     try:
-        if signal.getsignal(signal.SIGTERM) is _end_at_once:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, _end)
+        _heed_by_exceptions()
         return work()
     except TusrecError as error:
         log.error("error: %s", error)
@@ -45,10 +43,19 @@ def heed_signals() -> None:
     """End on SIGTERM and, in one line, on Ctrl-C: until `exit_code_of` is called, at once.
 
     Process 1 of a container would ignore SIGTERM. Libraries that are being imported may take an
-    exception for a fault of their own and go on, and nothing is half-written yet.
+    exception for a fault of their own and go on, and nothing is half-written yet. Where Ctrl-C is
+    ignored, as by what a script runs in the background, it stays so.
     """
     signal.signal(signal.SIGTERM, _end_at_once)
-    signal.signal(signal.SIGINT, _end_at_once)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _heed_by_exceptions() -> None:
+    if signal.getsignal(signal.SIGTERM) is _end_at_once:
+        signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _log_to_stderr() -> None:

@@ -46,19 +46,38 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 def test_a_signal_ends_a_command_that_still_imports_without_a_traceback(
     command: str, number: signal.Signals, code: int, said: str
 ) -> None:
-    with subprocess.Popen(
+    with importing(command) as process:
+        process.send_signal(number)
+        _, told = process.communicate(timeout=300)
+    first = f"tusrec {__version__}\n" if command == "predict.py" else ""
+    assert (process.returncode, told) == (code, first + said)
+
+
+def test_an_interrupt_that_a_command_was_started_to_ignore_is_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = importing("evaluate.py")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=300)
+    assert (process.returncode, told) == (143, "")
+
+
+def importing(command: str) -> "subprocess.Popen[str]":
+    """A command that has begun to import what takes for ever."""
+    process = subprocess.Popen(
         [sys.executable, "-c", SLOW_IMPORT, command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "importing\n"
-        process.send_signal(number)
-        _, told = process.communicate(timeout=300)
-    first = f"tusrec {__version__}\n" if command == "predict.py" else ""
-    assert (process.returncode, told) == (code, first + said)
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    return process
 
 
 @pytest.mark.parametrize(
