@@ -67,6 +67,6 @@ def _end(*_: object) -> None:
 
 
 def _end_at_once(number: int, _: object) -> None:
-    if number == signal.SIGINT:
+    if number == signal.SIGINT and sys.stderr is not None:
         os.write(sys.stderr.fileno(), b"interrupted\n")  # the stream may be in use just now
     os._exit(128 + number)

@@ -287,10 +287,10 @@ def _challenge_scan(root: Path, file: Path, calibration: Calibration) -> Hdf5Sca
 
 def _loose_files(folder: Path, options: InputOptions) -> Dataset:
     files = [file for file in _shown(folder) if _is_scan_file(file)]
-    shut = [place for place in _shown(folder) if place.is_dir() and _is_shut(place)]
-    if not files and shut:
-        raise forbidden(shut[0], PermissionError())
     if not files:
+        shut = [place for place in _shown(folder) if place.is_dir() and _is_shut(place)]
+        if shut:
+            raise forbidden(shut[0], PermissionError())
         raise InputError(
             f"{folder}: found no scans, expected frames/ or frames_transfs/ (a TUS-REC dataset), "
             "or .h5, PLUS .mha or DICOM files; name the dataset's folder itself, or by itself, "

@@ -402,9 +402,6 @@ def test_ending_a_run_of_several_jobs_ends_its_workers(
 
 def test_jobs_end_with_a_run_that_is_killed(dataset: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path\n"
-        "from pipeline import batch\n"
-        "from test_faults import Lasting\n"
         "if __name__ == '__main__':\n"
         "    place = Path(sys.argv[1])\n"
         "    scans = [Lasting(str(place / name)) for name in 'ab']\n"
@@ -422,9 +419,6 @@ def test_jobs_end_with_a_run_that_is_killed(dataset: Path, tmp_path: Path) -> No
 def test_an_interrupt_from_a_terminal_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
     """All processes of a terminal get it: here one that works, and one that waits for work."""
     code = (
-        "import sys; from pathlib import Path\n"
-        "from pipeline import batch\n"
-        "from test_faults import Lasting\n"
         "from tusrec.entry import exit_code_of, heed_signals\n"
         "from tusrec.scans import UnusableScan\n"
         "def work():\n"
@@ -447,7 +441,11 @@ def test_an_interrupt_from_a_terminal_is_told_by_the_first_process_alone(tmp_pat
 def started(code: str, folder: Path) -> "subprocess.Popen[str]":
     """A Python script that is given `folder`, and leads the processes that it starts."""
     script = folder / "script.py"
-    script.write_text(code)
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        "from pipeline import batch\n"
+        "from test_faults import Lasting\n" + code
+    )
     paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     return subprocess.Popen(
         [sys.executable, script, folder],
